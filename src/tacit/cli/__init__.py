@@ -1,0 +1,1 @@
+"""The verbs, thin: parse, call one public function, print its result."""

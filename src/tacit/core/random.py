@@ -1,0 +1,47 @@
+"""Randomness is a function, not a history: every draw is a function of a key of integers, never of what was drawn before.
+
+`mix` is the finaliser of SplitMix64 (Steele, Lea & Flood 2014), chained over the key; compiled kernels repeat the same
+integer arithmetic, so numpy here and numba there give the same bits.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["key", "order", "torch_seed", "uniform"]
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+
+def _mix(x: int) -> int:
+    x = (x + _GOLDEN) & _MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+    return x ^ (x >> 31)
+
+
+def key(*numbers: int | str) -> int:
+    """A 64-bit key from integers and words, for example key(seed, 'weights') or key(seed, epoch, sample, view)."""
+    state = 0
+    for number in numbers:
+        if isinstance(number, str):
+            number = int.from_bytes(number.encode(), "little") % _MASK
+        state = _mix(state ^ (number & _MASK))
+    return state
+
+
+def uniform(state: int, draw: int) -> float:
+    """Draw number `draw` under key `state`: uniform in [0, 1) with 53 bits."""
+    return (_mix((state + draw * _GOLDEN) & _MASK) >> 11) * 2.0**-53
+
+
+def order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
+    """The permutation of n samples in this epoch: a function of (seed, epoch), whatever the number of processes."""
+    return np.random.Generator(np.random.Philox(key=key(seed, "order", epoch))).permutation(n)
+
+
+def torch_seed(*numbers: int | str) -> int:
+    """A seed for torch.Generator.manual_seed or torch.manual_seed under the same kind of key."""
+    return key(*numbers) >> 1

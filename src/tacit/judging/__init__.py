@@ -1,0 +1,1 @@
+"""Quality without labels, streaming and mergeable over ranks. May import systems and what lies below."""

@@ -1,0 +1,1 @@
+"""Encoders, predictors and heads; saving and loading them without a run. May import ops and core."""

@@ -1,0 +1,1 @@
+"""Result tables with intervals, plots, self-contained HTML. May import what lies below."""

@@ -1,0 +1,1 @@
+"""The wiring of a method: which embedding meets which. May import models, objectives and what lies below."""
