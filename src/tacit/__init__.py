@@ -1,4 +1,4 @@
-"""tacit: learn representations and world models by predicting in representation space; judge, probe, and plan with them."""
+"""tacit: learn by predicting in representation space; judge, probe and plan with what was learned."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _WHERE = {
 __all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
-    from tacit.core.parts import part
-    from tacit.core.recipe import Recipe
-    from tacit.core.spec import Spec
+    from tacit.core.parts import part as part
+    from tacit.core.recipe import Recipe as Recipe
+    from tacit.core.spec import Spec as Spec
 
 
 def __getattr__(name: str) -> Any:

@@ -1,1 +1,1 @@
-"""Values that every layer shares: the types, the part registry, recipes, errors, ranks and random streams. Imports nothing above."""
+"""What every layer shares: types, the part registry, recipes, errors, ranks and random streams. Imports no room above."""

@@ -18,6 +18,7 @@ from tacit.core.errors import RecipeError
 from tacit.core.spec import (
     OptimizerSpec,
     SourceSpec,
+    Spec,
     SystemSpec,
     ViewsSpec,
     fill,
@@ -87,6 +88,12 @@ class Recipe:
     checks: Checks = Checks()
     machine: Machine = Machine()
 
+    def __post_init__(self) -> None:
+        for name, role in {"system": "system", "data": "source", "views": "views", "optim": "optimizer"}.items():
+            value = getattr(self, name)
+            if not isinstance(value, Spec) or value.role != role:
+                raise RecipeError(f"{name}: needs a Spec of role {role!r}, found {value!r}")
+
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
         """Rules across fields."""
@@ -155,12 +162,12 @@ def _at(tree: Any, keys: list[str]) -> Any:
     return tree
 
 
-def _set(tree: dict[str, Any], keys: list[str], value: Any) -> str | None:
+def _set(tree: Any, keys: list[str], value: Any) -> str | None:
     """Set one leaf; the sentence of the fault, or None."""
     node: Any = tree
     for depth, key in enumerate(keys[:-1]):
         child = _at(node, [key])
-        if child is None and isinstance(node, Mapping) and (depth > 0 or key in settings_of(Recipe)):
+        if child is None and isinstance(node, dict) and (depth > 0 or key in settings_of(Recipe)):
             child = node[key] = {}
         if not isinstance(child, Mapping | list):
             path, known = ".".join(keys), node if isinstance(node, Mapping) else ()
