@@ -169,6 +169,8 @@ def _set(tree: Any, keys: list[str], value: Any) -> str | None:
         child = _at(node, [key])
         if child is None and isinstance(node, dict) and (depth > 0 or key in settings_of(Recipe)):
             child = node[key] = {}
+        if isinstance(child, str) and isinstance(node, dict):  # `data: digits` in a file is short for `data: {kind: digits}`
+            child = node[key] = {"kind": child}
         if not isinstance(child, Mapping | list):
             path, known = ".".join(keys), node if isinstance(node, Mapping) else ()
             near = difflib.get_close_matches(key, known, n=1)

@@ -76,6 +76,9 @@ class Spec(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.settings)
 
+    def __bool__(self) -> bool:
+        return True  # a part without settings is a part
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Spec):
             return NotImplemented

@@ -39,8 +39,10 @@ def check_objective(
         kind = getattr(objective, "ranks_kind", None)
         case.need(kind in _KINDS, "declares ranks_kind", f"ranks_kind is {kind!r}, not one of {', '.join(_KINDS)}")
         a, b = torch.randn(2, n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-        value = _value_of(objective)
+        value, before = _value_of(objective), torch.stack([a, b])
         _check_terms(case, objective, a, b)
+        same = torch.equal(before, torch.stack([a, b]))
+        case.need(same, "leaves its input alone", "the embeddings were changed")
         _check_purity(case, value, a, b)
         _check_gradient(case, value, a, b, exact_gradient)
         _check_precision(case, value, a, b)
@@ -86,10 +88,8 @@ def _check_terms(case: Case, objective: Any, a: Tensor, b: Tensor) -> None:
 def _check_purity(case: Case, value: Callable[..., Tensor], a: Tensor, b: Tensor) -> None:
     import torch
 
-    before = torch.stack([a, b])
     first, again = value(a, b), value(a, b)
     case.need(torch.equal(first, again), "repeatable", f"{first.item()} and then {again.item()} for the same input")
-    case.need(torch.equal(before, torch.stack([a, b])), "leaves its input alone", "the embeddings were changed")
     order = torch.randperm(len(a), generator=torch.Generator().manual_seed(1))
     moved = value(a[order], b[order])
     same = torch.allclose(first, moved, rtol=1e-9, atol=1e-12)

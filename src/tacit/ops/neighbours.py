@@ -1,0 +1,92 @@
+"""Nearest neighbours by cosine and their votes. Pure and deterministic: ties go to the lower bank index, then the lower class.
+
+Legend: q queries, n bank rows, d features, c classes, k neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+__all__ = ["nearest", "unit_rows", "votes"]
+
+_CELLS = 1 << 24  # similarities held at once by default: 64 MiB of float32
+
+
+def unit_rows(z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Rows of z at length one in float32 (float64 stays); a row of zeros stays zero, at cosine 0 from everything."""
+    z = z if z.dtype == torch.float64 else z.float()
+    tiny = torch.finfo(z.dtype).tiny
+    z = z / z.abs().amax(dim=1, keepdim=True).clamp(min=tiny)  # so that no square over- or underflows
+    return z / z.norm(dim=1, keepdim=True).clamp(min=tiny)
+
+
+def nearest(
+    bank: Float[Tensor, "n d"],
+    queries: Float[Tensor, "q d"],
+    k: int,
+    *,
+    chunk: int | None = None,
+    skip_self: bool = False,
+) -> Iterator[tuple[slice, Float[Tensor, "m k"], Int[Tensor, "m k"]]]:
+    """For block after block of queries: where it lies, the k largest inner products, largest first, and their bank indices.
+
+    One matrix product and one selection per block of `chunk` queries. Equal products are ordered by bank index, also where
+    the k-th is one of many equals. `skip_self`: query i is bank row i and is not its own neighbour.
+    """
+    n = len(bank)
+    chunk = chunk or max(1, min(len(queries), _CELLS // max(n, 1)))
+    for start in range(0, len(queries), chunk):
+        block = slice(start, min(start + chunk, len(queries)))
+        similarity = queries[block] @ bank.T
+        if skip_self:
+            own = torch.arange(block.start, block.stop, device=bank.device)
+            similarity[own - block.start, own] = -torch.inf
+        # one more than k shows whether the k-th has equals that were left out
+        value, index = similarity.topk(min(k + 1, n), dim=1, sorted=True)
+        if value.shape[1] > k:
+            unsure = (value[:, k] == value[:, k - 1]).nonzero()[:, 0]
+            value, index = value[:, :k].contiguous(), index[:, :k].contiguous()
+            if len(unsure):
+                some = similarity[unsure]
+                index[unsure] = _first_equals(some, value[unsure])
+                value[unsure] = some.gather(1, index[unsure])
+        by_index = index.argsort(dim=1)
+        value, index = value.gather(1, by_index), index.gather(1, by_index)
+        by_value = value.argsort(dim=1, descending=True, stable=True)
+        yield block, value.gather(1, by_value), index.gather(1, by_value)
+
+
+def _first_equals(similarity: Tensor, value: Tensor) -> Tensor:
+    """Indices [m k] of all products above the k-th and of the first equals of it."""
+    k = value.shape[1]
+    last = value[:, -1:]
+    above = similarity > last
+    equal = similarity == last
+    take = above | (equal & (equal.cumsum(dim=1) <= k - above.sum(dim=1, keepdim=True)))
+    return take.nonzero()[:, 1].view(len(value), k)
+
+
+def votes(
+    similarity: Float[Tensor, "m k"], labels: Int[Tensor, "m k"], classes: int, ks: Sequence[int], temperature: float
+) -> Iterator[tuple[int, Int[Tensor, "m c"]]]:
+    """The votes for each class after the first k neighbours, for each k of `ks` (ascending), from one pass.
+
+    A neighbour votes exp((similarity - largest) / temperature). Votes are integers, so sums do not depend on their order and
+    equal sums are equal; the class is written into the low bits, so all entries of a row differ and of equal votes the
+    lower class is larger. The yielded tensor is new for each k.
+    """
+    bits = max(1, (classes - 1).bit_length())
+    room = 62 - bits - max(1, int(ks[-1]).bit_length())
+    weight = ((similarity.double() - similarity[:, :1]) / temperature).exp()
+    weight = (weight * 2.0 ** min(room, 52)).round().to(torch.int64)
+    total = torch.zeros(len(similarity), classes, dtype=torch.int64, device=similarity.device)
+    order = torch.arange(classes - 1, -1, -1, device=similarity.device)
+    start = 0
+    for k in ks:
+        total.scatter_add_(1, labels[:, start:k], weight[:, start:k])
+        start = k
+        yield k, (total << bits) | order

@@ -1,0 +1,97 @@
+"""Run as one of two gloo processes: `python two_process.py RANK FOLDER`. Rank 0 writes FOLDER/found.json.
+
+For each case: the gradient that DDP averages over two processes with `here()` ranks, against the gradient of one process on the
+joined batch, in float64. A new objective is one more line in OBJECTIVES.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tacit.core.ranks import ALONE, here
+from tacit.core.spec import Spec
+from tacit.core.values import Batch, Facts, View
+
+# name of the case -> objective, samples on each rank, width of the embedding
+OBJECTIVES = {
+    "simclr": (Spec("objective", "simclr", temperature=0.5), 6, 8),
+    "simclr-cold": (Spec("objective", "simclr", temperature=0.01), 6, 8),
+    "vicreg-gram": (Spec("objective", "vicreg"), 4, 12),
+    "vicreg-covariance": (Spec("objective", "vicreg"), 12, 5),
+}
+SYSTEM = Spec(
+    "system",
+    "joint-embedding",
+    encoder=Spec("encoder", "vit", patch=4, width=8, heads=2, depth=1),
+    projector=Spec("head", "identity"),
+    objective=Spec("objective", "vicreg"),
+)
+
+
+class Criterion(nn.Module):
+    """A linear network under an objective: DDP needs the loss inside its forward."""
+
+    def __init__(self, objective: Spec, d: int) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.net = nn.Linear(7, d).double()
+        self.objective = objective.build()
+
+    def forward(self, a, b, ranks):
+        return self.objective(self.net(a), self.net(b), ranks)
+
+
+class System(nn.Module):
+    """A whole system on batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.system = SYSTEM.build(Facts(channels=1, shape=(8, 8))).double()
+
+    def forward(self, a, b, ranks):
+        return self.system(Batch({"a": View(a), "b": View(b)}, torch.arange(len(a))), 0.0, ranks)
+
+
+def compare(make, shape) -> dict[str, float]:
+    """Relative difference of loss and gradient between two processes and one; `shape` is that of one rank's share."""
+    generator = torch.Generator().manual_seed(1)
+    n, rank = shape[0], dist.get_rank()
+    a, b = torch.randn(2, 2 * n, *shape[1:], dtype=torch.float64, generator=generator)
+    mine = slice(rank * n, (rank + 1) * n)
+    alone, shared = make(), DistributedDataParallel(make())
+    expected = alone(a, b, ALONE)
+    expected["loss"].backward()
+    found = shared(a[mine], b[mine], here())
+    found["loss"].backward()
+    one = torch.cat([p.grad.flatten() for p in alone.parameters()])
+    two = torch.cat([p.grad.flatten() for p in shared.parameters()])
+    loss = max(float((found[name] - expected[name]).detach().abs() / expected["loss"].detach()) for name in expected)
+    return {"loss": loss, "gradient": float((one - two).norm() / one.norm())}
+
+
+def main(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2, timeout=timedelta(seconds=60)
+    )
+    found = {
+        name: compare(lambda spec=spec, d=d: Criterion(spec, d), (n, 7)) for name, (spec, n, d) in OBJECTIVES.items()
+    }
+    found["system"] = compare(System, (6, 1, 8, 8))
+    if rank == 0:
+        (folder / "found.json").write_text(json.dumps(found))
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))
