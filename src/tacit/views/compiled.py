@@ -1,0 +1,63 @@
+"""How this room compiles and spreads its loops: cached machine code, and threads of our own.
+
+Threads are Python threads around kernels that release the GIL, not numba's `parallel=True`: its default threading
+layers abort when two Python threads enter at once or when a process forks after the first use, and both happen in
+data loading; compiling is also several times faster without it.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numba
+
+__all__ = ["fast_jit", "jit", "spread"]
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """Compile on first call, without the GIL; the machine code is kept on disk where a folder for it is writable."""
+    return _compile(function, fastmath=False)
+
+
+def fast_jit(function: Callable[..., Any]) -> Any:
+    """As `jit`, and the compiler may fuse multiply-adds and sum in lanes.
+
+    Results stay a function of the input alone (same code, same order on every call); they differ from a naive loop in
+    the last bit.
+    """
+    return _compile(function, fastmath={"contract", "reassoc", "nsz"})
+
+
+def _compile(function: Callable[..., Any], fastmath: bool | set[str]) -> Any:
+    options = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+    try:
+        return numba.njit(function, cache=True, **options)
+    except RuntimeError:  # numba found no writable folder, neither beside the file nor in the user's cache
+        return numba.njit(function, **options)
+
+
+@functools.cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """The helpers of this process: a forked child does not inherit its parent's threads, so it makes its own."""
+    return ThreadPoolExecutor(threads, thread_name_prefix=f"tacit-views-{process}")
+
+
+def spread(work: Callable[[int, int], None], n: int, threads: int, grain: int) -> None:
+    """Call `work(begin, end)` over ranges that cover 0..n, on up to `threads` threads, at least `grain` items a range.
+
+    A range that fails fails the call. Results must not depend on the ranges: `work` treats every item alone.
+    """
+    threads = max(1, min(threads, n // max(grain, 1)))
+    if threads == 1:
+        work(0, n)
+        return
+    pieces = min(4 * threads, n // max(grain, 1))  # several a thread, so that one slow item does not hold up the rest
+    cuts = [n * i // pieces for i in range(pieces + 1)]
+    jobs = [_pool(os.getpid(), threads).submit(work, *cut) for cut in itertools.pairwise(cuts)]
+    for job in jobs:
+        job.result()

@@ -1,0 +1,105 @@
+"""Groups of views of one sample: a pair, and two large crops with several small ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le
+
+from tacit.core.errors import DataError
+from tacit.core.parts import part
+from tacit.core.spec import Spec, ViewSpec
+from tacit.core.values import Batch, Facts, View
+from tacit.views.pictures import Pictures
+
+__all__ = ["MultiCrop", "Pair"]
+
+Centre = Annotated[float, Gt(0), Le(1)]
+
+
+class _Group:
+    """Named views of the raw view 'image'. View number i draws under key i, so equal settings still give two draws."""
+
+    def __init__(self, facts: Facts, specs: Mapping[str, Spec], centre: float) -> None:
+        built = {spec: spec.build(facts) for spec in specs.values()}
+        self.names = tuple(specs)
+        self._views = [built[spec] for spec in specs.values()]
+        self._centre = centre
+        self.facts: Facts = self._views[0].facts
+
+    def __call__(self, batch: Batch, seed: int, epoch: int) -> Batch:
+        """The batch with its views, parameters recorded; the raw pictures are not carried on."""
+        pictures = self._pictures(batch)
+        made = {
+            name: view(pictures, batch.ids, seed, epoch, index)
+            for index, (name, view) in enumerate(zip(self.names, self._views, strict=True))
+        }
+        return replace(batch, views=made)
+
+    def plain(self, batch: Batch) -> Batch:
+        """The evaluation view 'image': resized, cropped about the centre, normalised, no noise."""
+        return replace(batch, views={"image": View(self._views[0].plain(self._pictures(batch), self._centre))})
+
+    def _pictures(self, batch: Batch) -> Pictures:
+        if "image" not in batch.views:
+            raise DataError(
+                f"views are made from the raw view 'image', this batch has {', '.join(batch.views) or 'none'}: "
+                "pass the batch as the source reads it"
+            )
+        return Pictures.of(batch.views["image"].data, self.facts.channels)
+
+
+def _one_size(settings: Mapping[str, Any]) -> Iterable[str]:
+    first, second = settings["first"], settings["second"]
+    if second is not None and first.get("size") != second.get("size"):
+        yield (
+            f"second.size: 'a' and 'b' go through one encoder and need one size, "
+            f"found {first.get('size')} and {second.get('size')}: set both alike"
+        )
+
+
+@part("views", "pair")
+class Pair(_Group):
+    """Two views of every sample, 'a' made by `first` and 'b' by `second` (the same part again where it is left out).
+
+    centre: what part of the shorter side the evaluation view keeps, where pictures are not of the views' size already
+    (0.875: 224 of 256).
+    """
+
+    def __init__(
+        self, facts: Facts, *, first: ViewSpec, second: ViewSpec | None = None, centre: Centre = 0.875
+    ) -> None:  # fmt: skip
+        super().__init__(facts, {"a": first, "b": second or first}, centre)
+
+    @staticmethod
+    def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
+        """Both views need one size."""
+        yield from _one_size(settings)
+
+
+@part("views", "multi-crop")
+class MultiCrop(_Group):
+    """Two large views 'a' and 'b' and `locals` small ones, 'local0', 'local1', ... (SwAV, arXiv 2006.09882).
+
+    centre: as in the pair; the evaluation view has the size of `first`.
+    """
+
+    def __init__(
+        self,
+        facts: Facts,
+        *,
+        first: ViewSpec,
+        second: ViewSpec | None = None,
+        local: ViewSpec,
+        locals: Annotated[int, Ge(1)] = 6,
+        centre: Centre = 0.875,
+    ) -> None:
+        small: Sequence[str] = [f"local{i}" for i in range(locals)]
+        super().__init__(facts, {"a": first, "b": second or first, **dict.fromkeys(small, local)}, centre)
+
+    @staticmethod
+    def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
+        """Both large views need one size."""
+        yield from _one_size(settings)
