@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,7 +13,11 @@ from tacit.core import parts
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 With = Annotated[list[str] | None, typer.Option("--with", help="Import this module first: it declares parts of yours.")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="path=value, for example optim.lr=0.1 data=folder", metavar="[PATH=VALUE]...")]
+DataPath = Annotated[str, typer.Argument(help="A folder or file, or the word digits.")]
+Kind = Annotated[str | None, typer.Option("--kind", help="Read PATH as this kind of source (`tacit data list`).")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="path=value, for example optim.lr=0.1 data=folder", metavar="[PATH=VALUE]...")
+]
 
 
 def use(modules: Sequence[str] | None) -> None:
@@ -31,7 +35,9 @@ def table(rows: Iterable[Sequence[str]], header: Sequence[str]) -> str:
     """Plain columns, as wide as their widest cell."""
     lines = [tuple(header), *(tuple(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def add_to(app: typer.Typer) -> None:
@@ -74,7 +80,11 @@ def recipes_show(
 
     use(with_)
     resolved = recipes.load(recipe, overrides or ())
-    emit({"digest": digest(resolved), **plain(resolved)}, as_json, f"# {recipe}, digest {digest(resolved)}\n{to_yaml(resolved).rstrip()}")
+    emit(
+        {"digest": digest(resolved), **plain(resolved)},
+        as_json,
+        f"# {recipe}, digest {digest(resolved)}\n{to_yaml(resolved).rstrip()}",
+    )
 
 
 def recipes_diff(a: str, b: str, with_: With = None, as_json: Json = False) -> None:
@@ -85,7 +95,11 @@ def recipes_diff(a: str, b: str, with_: With = None, as_json: Json = False) -> N
     use(with_)
     found = differences(recipes.load(a), recipes.load(b))
     rows = [(path, str(left), str(right)) for path, (left, right) in found.items()]
-    emit({path: list(pair) for path, pair in found.items()}, as_json, table(rows, ("setting", a, b)) if rows else "no difference")
+    emit(
+        {path: list(pair) for path, pair in found.items()},
+        as_json,
+        table(rows, ("setting", a, b)) if rows else "no difference",
+    )
 
 
 def parts_list(
@@ -100,7 +114,11 @@ def parts_list(
     if role is not None and role not in parts.roles():
         raise UnknownNameError(unknown("role", role, parts.roles()))
     rows = [(entry.role, entry.kind, entry.summary) for entry in parts.parts(role)]
-    emit([dict(zip(("role", "kind", "summary"), row, strict=True)) for row in rows], as_json, table(rows, ("role", "kind", "what it is")))
+    emit(
+        [dict(zip(("role", "kind", "summary"), row, strict=True)) for row in rows],
+        as_json,
+        table(rows, ("role", "kind", "what it is")),
+    )
 
 
 def parts_show(
@@ -150,19 +168,23 @@ def data_list(as_json: Json = False) -> None:
     emit(dict(rows), as_json, table(rows, ("source", "layout")))
 
 
-def data_inspect(path: Path, as_json: Json = False) -> None:
+def data_inspect(path: DataPath, kind: Kind = None, as_json: Json = False) -> None:
     """Say what lies at PATH: layout, splits, counts, shapes, channel statistics. Reads a sample."""
-    from tacit.data import layouts
+    from tacit.data.inspection import inspect
 
-    report = layouts.inspect(path)
+    report = inspect(None if path == "digits" else path, kind="digits" if path == "digits" else kind)
     emit(report.to_plain(), as_json, report.text())
 
 
-def data_verify(path: Path, as_json: Json = False) -> None:
-    """Read everything at PATH: unreadable files by name, duplicates across splits, odd images. Exit code 1 if faults were found."""
-    from tacit.data import layouts
+def data_verify(path: DataPath, kind: Kind = None, as_json: Json = False) -> None:
+    """Read everything at PATH: unreadable files, NaN, duplicates across splits, by name. Exit code 1 if faults were found."""
+    from tacit.data.verification import verify
 
-    report = layouts.verify(path)
+    def show(done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{done:,} of {total:,}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+
+    report = verify(None if path == "digits" else path, kind="digits" if path == "digits" else kind, progress=show)
     emit(report.to_plain(), as_json, report.text())
     raise typer.Exit(0 if report.ok else 1)
 

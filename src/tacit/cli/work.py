@@ -9,10 +9,16 @@ import typer
 
 from tacit.cli.look import Json, Overrides, With, emit, use
 
-RecipeName = Annotated[str, typer.Argument(help="A shipped name (`tacit recipes list`), a YAML file, or a run folder to continue.")]
+RecipeName = Annotated[
+    str, typer.Argument(help="A shipped name (`tacit recipes list`), a YAML file, or a run folder to continue.")
+]
 Root = Annotated[Path, typer.Option("--root", help="Where run folders are made.")]
-Target = Annotated[Path, typer.Argument(help="A run folder, an export folder, or a file of features (.npy, .npz, .safetensors).")]
-Devices = Annotated[str, typer.Option("--devices", help="Number of processes on this machine, or auto: one per accelerator.")]
+Target = Annotated[
+    Path, typer.Argument(help="A run folder, an export folder, or a file of features (.npy, .npz, .safetensors).")
+]
+Devices = Annotated[
+    str, typer.Option("--devices", help="Number of processes on this machine, or auto: one per accelerator.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,7 +44,9 @@ def train(
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; the recipe's name by default.")] = None,
     root: Root = Path("runs"),
-    new: Annotated[bool, typer.Option("--new", help="Start afresh even if an unfinished run of this recipe exists.")] = False,
+    new: Annotated[
+        bool, typer.Option("--new", help="Start afresh even if an unfinished run of this recipe exists.")
+    ] = False,
     devices: Devices = "1",
     with_: With = None,
     as_json: Json = False,
@@ -48,7 +56,9 @@ def train(
 
     use(with_)
     finish(
-        runs.train(recipe, overrides or (), name=name, root=root, new=new, devices=devices, modules=with_ or (), quiet=as_json),
+        runs.train(
+            recipe, overrides or (), name=name, root=root, new=new, devices=devices, modules=with_ or (), quiet=as_json
+        ),
         as_json,
     )
 
@@ -70,7 +80,10 @@ def check(recipe: RecipeName, overrides: Overrides = None, with_: With = None, a
 
 def sweep(
     recipe: RecipeName,
-    grid: Annotated[list[str], typer.Argument(help="path=v1,v2,... one per axis; path=value fixes a setting.", metavar="PATH=V1,V2...")],
+    grid: Annotated[
+        list[str],
+        typer.Argument(help="path=v1,v2,... one per axis; path=value fixes a setting.", metavar="PATH=V1,V2..."),
+    ],
     select: Annotated[str, typer.Option(help="The label-free score that chooses: rankme.")] = "rankme",
     engine: Annotated[str, typer.Option(help="serial, local, local:N, dask://host:port or ray.")] = "local",
     root: Root = Path("runs"),
@@ -82,7 +95,9 @@ def sweep(
     from tacit import runs
 
     use(with_)
-    found = runs.sweep(recipe, grid, select=select, engine=engine, root=root, name=name, modules=with_ or (), quiet=as_json)
+    found = runs.sweep(
+        recipe, grid, select=select, engine=engine, root=root, name=name, modules=with_ or (), quiet=as_json
+    )
     emit(found.to_plain(), as_json, found.text())
     raise typer.Exit(0 if not found.failed else 1)
 
@@ -135,9 +150,15 @@ def report(target: Annotated[Path, typer.Argument(help="A run folder.")], as_jso
 
 
 def launch(
-    command: Annotated[list[str], typer.Argument(help="The verb with its arguments, after `--`: -- train ssl.vicreg optim.lr=0.1")],
-    slurm: Annotated[bool, typer.Option("--slurm", help="Submit to SLURM through submitit, requeued on preemption.")] = False,
-    local: Annotated[bool, typer.Option("--local", help="The same job as a process of this machine, to try it out.")] = False,
+    command: Annotated[
+        list[str], typer.Argument(help="The verb with its arguments, after `--`: -- train ssl.vicreg optim.lr=0.1")
+    ],
+    slurm: Annotated[
+        bool, typer.Option("--slurm", help="Submit to SLURM through submitit, requeued on preemption.")
+    ] = False,
+    local: Annotated[
+        bool, typer.Option("--local", help="The same job as a process of this machine, to try it out.")
+    ] = False,
     nodes: Annotated[int, typer.Option(min=1)] = 1,
     gpus: Annotated[int, typer.Option(min=0, help="Accelerators a node.")] = 1,
     cpus: Annotated[int, typer.Option(min=1, help="Cores a task.")] = 8,
@@ -150,7 +171,15 @@ def launch(
     from tacit import runs
 
     found = runs.launch(
-        command, slurm=slurm, local=local, nodes=nodes, gpus=gpus, cpus=cpus, minutes=minutes, partition=partition, folder=folder
+        command,
+        slurm=slurm,
+        local=local,
+        nodes=nodes,
+        gpus=gpus,
+        cpus=cpus,
+        minutes=minutes,
+        partition=partition,
+        folder=folder,
     )
     emit(found, as_json, f"job {found['job']} submitted; its log: {found['log']}")
 
@@ -160,7 +189,11 @@ def weights_list(root: Root = Path("runs"), as_json: Json = False) -> None:
     from tacit import runs
 
     rows = runs.weights_list(root)
-    emit(rows, as_json, "\n".join(f"{row['path']}  {row['kind']}  {row['parameters']} parameters" for row in rows) or "none found")
+    emit(
+        rows,
+        as_json,
+        "\n".join(f"{row['path']}  {row['kind']}  {row['parameters']} parameters" for row in rows) or "none found",
+    )
 
 
 def weights_import(

@@ -39,8 +39,10 @@ def find(name: str) -> Recipe:
     return functions[name]()
 
 
-def load(name: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """The resolved recipe of a shipped name, a YAML file, or a run folder (its recipe.yaml), with `path=value` overrides."""
+def load(name: Recipe | str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """The resolved recipe of a value, a shipped name, a YAML file, or a run folder, with `path=value` overrides."""
+    if isinstance(name, Recipe):
+        return resolve(name, overrides)
     path = Path(name)
     if path.is_dir() and (path / "recipe.yaml").is_file():
         path = path / "recipe.yaml"
