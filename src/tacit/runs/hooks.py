@@ -1,0 +1,116 @@
+"""What a run does beside its steps: judge its embedding without labels, export its parts, feed trackers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tacit.judging import Collapse, RankMe
+from tacit.runs.build import Built, export
+from tacit.training.folder import Folder
+from tacit.training.hooks import Context
+
+__all__ = ["ExportHook", "JudgeHook", "TrackerHook"]
+
+_JUDGED = 1024  # samples; four times the width of a small projector, a fraction of a second on a CPU
+
+
+class JudgeHook:
+    """RankMe and collapse of the embedding of a fixed sample of the training set, plain views, every `judge_every` steps.
+
+    The sample is evenly spaced over the source, at most 1,024; its RankMe is comparable within a run, not between runs of
+    other sizes. A collapse is a warning with its likely cause, once.
+    """
+
+    name = "judge"
+
+    def __init__(self, built: Built) -> None:
+        n = len(built.source)
+        chosen = np.unique(np.linspace(0, n - 1, min(n, _JUDGED)).astype(np.int64))
+        self._built, self._chosen = built, chosen
+        self._images: Tensor | None = None
+        self._last: float | None = None
+        self._warned = False
+
+    def __call__(self, step: int, terms: Mapping[str, Tensor], context: Context) -> None:  # noqa: ARG002
+        """Judge on judging steps; show the last value on logging steps."""
+        every = context.recipe.checks.judge_every
+        if every and (step % every == 0 or context.last):
+            self._judge(context)
+        if context.logging and self._last is not None:
+            context.values = {**context.values, "rankme": self._last}
+
+    def _judge(self, context: Context) -> None:
+        if self._images is None:
+            data = self._built.views.plain(self._built.source.read(self._chosen)).views["image"].data
+            self._images = data if isinstance(data, Tensor) else torch.stack(data)
+        system, training = self._built.system, self._built.system.training
+        system.eval()
+        rankme, collapse = RankMe(), Collapse()
+        try:
+            with torch.no_grad(), context.runtime.autocast():
+                for images in self._images.split(256):
+                    z = system.project(images.to(context.runtime.device)).float().cpu()
+                    rankme.update(z)
+                    collapse.update(z)
+        finally:
+            system.train(training)
+        self._last = rankme.compute().value
+        spread = collapse.compute()
+        context.log("rankme", self._last)
+        context.log("embedding_std", spread.value)
+        if spread.note and not self._warned:
+            self._warned = True
+            if context.runtime.leads:
+                Folder(context.folder).note(f"step {context.step}: {spread.note}", logging.WARNING)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next start shows before it judges again."""
+        return {"last": self._last, "warned": self._warned}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on as before."""
+        self._last, self._warned = state["last"], state["warned"]
+
+    def close(self, status: str) -> None:
+        """Nothing is held."""
+
+
+class ExportHook:
+    """Writes `export/<part>/` whenever a checkpoint is due, so that a running encoder can be loaded."""
+
+    def __init__(self, built: Built) -> None:
+        self._built = built
+
+    def __call__(self, step: int, terms: Mapping[str, Tensor], context: Context) -> None:  # noqa: ARG002
+        """Export on saving steps. Sharded weights are exported when the run has ended."""
+        every = context.recipe.checks.save_every
+        due = bool(every and step % every == 0) and not context.last
+        if due and context.runtime.leads and not context.runtime.sharded:
+            export(self._built, context.folder)
+
+    def close(self, status: str) -> None:
+        """Nothing is held."""
+
+
+class TrackerHook:
+    """Passes the values of logging steps on to trackers (TensorBoard and kin)."""
+
+    def __init__(self, trackers: Sequence[Any]) -> None:
+        self._trackers = trackers
+
+    def __call__(self, step: int, terms: Mapping[str, Tensor], context: Context) -> None:  # noqa: ARG002
+        """Log where the run logs."""
+        if context.logging:
+            for tracker in self._trackers:
+                tracker.log(step, {**context.values, "rate": context.rate})
+
+    def close(self, status: str) -> None:
+        """Close the trackers' files."""
+        for tracker in self._trackers:
+            tracker.close(status)
