@@ -1,1 +1,1 @@
-"""Loop, optimisers, schedules, checkpoints, runtime, hooks, parallel engines; knows systems and data only as protocols. May import ops and core."""
+"""Loop, optimisers, schedules, checkpoints, runtime, hooks, engines; sees systems and data as protocols. May import ops and core."""

@@ -1,0 +1,248 @@
+"""The feed: which samples make which step, and getting them ready in time.
+
+The batch of step s is a function of (seed, s): the s-th slice of the epochs' permutations laid end to end, an epoch being
+the whole batches that fit into the data (the rest is left out and differs from epoch to epoch). Micro-batches split the
+batch, processes split each micro-batch, so any number of processes sees the same samples in the same step. Noise is drawn
+by the views from (seed, epoch, sample id), so who reads a sample, when and where changes nothing.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from tacit.core.errors import DataError, RunError, TacitError
+from tacit.core.protocols import Source, Views
+from tacit.core.random import order
+from tacit.core.values import Batch
+from tacit.training.trees import map_tensors
+
+__all__ = ["Feed", "Plan"]
+
+_AHEAD = 2  # batches made ready before they are asked for, by the thread or by each worker
+
+
+class Plan:
+    """Which samples make a step: n samples, global batches of `batch`, in `accumulate` micro-batches, over `size` processes."""
+
+    def __init__(self, n: int, *, seed: int, batch: int, accumulate: int = 1, rank: int = 0, size: int = 1) -> None:
+        if n < batch:
+            raise DataError(
+                f"a batch of {batch} needs at least {batch} samples, and the data have {n}: choose batch={n} or less"
+            )
+        if batch % (accumulate * size):
+            raise RunError(
+                f"batch: {batch} does not split into accumulate={accumulate} micro-batches over {size} processes: choose a "
+                f"multiple of {accumulate * size}"
+            )
+        self.n, self.seed, self.batch, self.accumulate, self.rank, self.size = n, seed, batch, accumulate, rank, size
+        self._orders: dict[int, NDArray[np.int64]] = {}
+
+    def epoch(self, step: int) -> int:
+        """The epoch that step (from 0) falls in."""
+        return step // (self.n // self.batch)
+
+    def indices(self, step: int, micro: int = 0) -> NDArray[np.int64]:
+        """The samples of this process in one micro-batch of step (from 0) [batch / accumulate / size]."""
+        epoch, at = divmod(step, self.n // self.batch)
+        if epoch not in self._orders:
+            self._orders = {epoch: order(self.seed, epoch, self.n)}
+        share = self.batch // self.accumulate // self.size
+        start = at * self.batch + (micro * self.size + self.rank) * share
+        return self._orders[epoch][start : start + share]
+
+
+class _Maker(Dataset[Batch]):
+    """Item k is micro-batch k % accumulate of step k // accumulate, read and augmented; what a worker process holds."""
+
+    def __init__(self, source: Source, views: Views, plan: Plan) -> None:
+        self.source, self.views, self.plan = source, views, plan
+
+    def __getitem__(self, item: int) -> Batch:
+        step, micro = divmod(item, self.plan.accumulate)
+        raw = self.source.read(self.plan.indices(step, micro))
+        return map_tensors(self.views(raw, self.plan.seed, self.plan.epoch(step)), _aligned)
+
+
+class _Resident(_Maker):
+    """The same for images that live on the device as a whole: indexed and augmented there. Ids and labels stay here."""
+
+    def __init__(self, source: Source, views: Views, plan: Plan, device: torch.device) -> None:
+        super().__init__(source, views, plan)
+        everything = source.read(np.arange(plan.n))
+        self.here = dataclasses.replace(everything, views={})
+        self.there = {name: map_tensors(view, lambda x: x.to(device)) for name, view in everything.views.items()}
+        self.device = device
+
+    def __getitem__(self, item: int) -> Batch:
+        step, micro = divmod(item, self.plan.accumulate)
+        rows = torch.from_numpy(self.plan.indices(step, micro))
+        there = rows.to(self.device, non_blocking=True)
+        raw = map_tensors(self.here, lambda x: x[rows])
+        pictures = {name: map_tensors(view, lambda x: x[there]) for name, view in self.there.items()}
+        return self.views(dataclasses.replace(raw, views=pictures), self.plan.seed, self.plan.epoch(step))
+
+
+class _Worker(_Maker):
+    """The same in a worker process: an expected fault travels back as a value, so that its sentence stays as it is."""
+
+    def __getitem__(self, item: int) -> Any:
+        try:
+            return super().__getitem__(item)
+        except (TacitError, OSError) as error:
+            return error
+
+
+class Feed:
+    """Makes the batches of a run, ahead of time.
+
+    workers 0: one background thread reads and augments (compiled kernels and torch free the interpreter meanwhile).
+    workers n: n processes do. The batches are the same bit for bit.
+    A source with an attribute `images` (a uint8 tensor [n c h w]: it fits in memory) lives on an accelerator as a whole and is
+    augmented there, without threads or workers; `resident` overrules this choice.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        views: Views,
+        plan: Plan,
+        *,
+        device: torch.device | str = "cpu",
+        workers: int = 0,
+        resident: bool | None = None,
+    ) -> None:
+        self.plan, self.device, self.workers = plan, torch.device(device), workers
+        images = getattr(source, "images", None)
+        small = isinstance(images, torch.Tensor) and images.dtype == torch.uint8
+        self.resident = small and self.device.type != "cpu" if resident is None else resident
+        self._parts = source, views, plan
+
+    @contextlib.contextmanager
+    def steps(self, start: int, stop: int) -> Iterator[Iterator[tuple[int, list[Batch]]]]:
+        """An iterator over (step, its micro-batches on the device) for the steps start..stop-1; ends threads and workers."""
+        k = self.plan.accumulate
+        items = range(start * k, stop * k)
+        pin = self.device.type == "cuda"
+        made: contextlib.AbstractContextManager[Iterator[Batch]]
+        if self.resident:
+            resident = _Resident(*self._parts, self.device)
+            made = contextlib.nullcontext(resident[item] for item in items)
+        elif self.workers:
+            made = _by_workers(_Worker(*self._parts), items, self.workers, pin=pin)
+        else:
+            made = _by_thread(_Maker(*self._parts), items, pin=pin)
+        with made as batches:
+            yield self._gather(batches, start, stop)
+
+    def _gather(self, batches: Iterator[Batch], start: int, stop: int) -> Iterator[tuple[int, list[Batch]]]:
+        for step in range(start, stop):
+            try:
+                micro = [next(batches).to(self.device) for _ in range(self.plan.accumulate)]
+            except (TacitError, OSError) as error:
+                raise RunError(f"the data of step {step + 1} could not be read: {error}") from error
+            except Exception as error:
+                error.add_note(f"raised while the batch of step {step + 1} was made")
+                raise
+            yield step, micro
+
+
+def _aligned(x: torch.Tensor) -> torch.Tensor:
+    """The tensor at an address that is a multiple of 64 bytes: BLAS may round differently elsewhere, and runs must repeat."""
+    return x if x.data_ptr() % 64 == 0 else x.clone()
+
+
+def _pinned(batch: Batch) -> Batch:
+    return map_tensors(batch, torch.Tensor.pin_memory)
+
+
+@contextlib.contextmanager
+def _by_thread(maker: _Maker, items: range, *, pin: bool) -> Iterator[Iterator[Batch]]:
+    """The items in order, made by one thread that works `_AHEAD` of them ahead."""
+
+    def make(item: int) -> Batch:
+        return _pinned(maker[item]) if pin else maker[item]
+
+    with ThreadPoolExecutor(1, "tacit-feed") as pool:
+        ahead = collections.deque(pool.submit(make, item) for item in items[:_AHEAD])
+
+        def batches() -> Iterator[Batch]:
+            for k in range(len(items)):
+                first = ahead.popleft()
+                if k + _AHEAD < len(items):
+                    ahead.append(pool.submit(make, items[k + _AHEAD]))
+                yield first.result()
+
+        try:
+            yield batches()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _by_workers(maker: _Maker, items: range, workers: int, *, pin: bool) -> Iterator[Iterator[Batch]]:
+    """The items in order, made by worker processes that end with this context, or with this process, however it ends."""
+    # not fork: a copy of a process in which compiled kernels have started threads may hang
+    kind = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context: Any = multiprocessing.get_context(kind)
+    if kind == "forkserver":
+        context.set_forkserver_preload(["torch"])
+    loader = DataLoader(
+        maker,
+        batch_size=None,
+        sampler=items,
+        num_workers=workers,
+        prefetch_factor=_AHEAD,
+        collate_fn=_same,
+        worker_init_fn=_start_worker,
+        multiprocessing_context=context,
+    )
+    batches = iter(loader)
+
+    def checked() -> Generator[Batch]:
+        for batch in batches:
+            if isinstance(batch, Exception):
+                raise batch
+            yield _pinned(batch) if pin else batch
+
+    outer = checked()
+    try:
+        yield outer
+    finally:
+        outer.close()
+        del batches, loader  # the end of torch's iterator ends the workers
+
+
+def _same(batch: Any) -> Any:
+    return batch
+
+
+def _start_worker(_: int) -> None:
+    """Signals to the group are for the process that leads it; it ends the workers when the step is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if "numba" in sys.modules:
+        sys.modules["numba"].set_num_threads(1)
+
+
+def _end_with_parent() -> None:
+    """End this worker when the process that asked for it dies. torch watches the fork server, which lives while workers do."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,75 @@
+"""Schedules: the learning rate as a factor of its peak, a function of progress in [0, 1].
+
+Progress is the fraction of updates already made, step / steps, so a schedule has no state: it cannot be stepped at the
+wrong moment and needs nothing in a checkpoint. The first update sees progress 0 and no update sees progress 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from annotated_types import Ge, Le, Lt
+
+from tacit.core.parts import part
+
+__all__ = ["Constant", "Cosine", "Linear"]
+
+Fraction = Annotated[float, Ge(0), Le(1)]
+WarmUp = Annotated[float, Ge(0), Lt(1)]
+
+
+def _rising(progress: float, warmup: float, start: float) -> float | None:
+    """The factor during the warm-up, rising linearly from `start` to 1 at progress `warmup`; None after it."""
+    return start + (1 - start) * progress / warmup if progress < warmup else None
+
+
+@part("schedule", "cosine")
+class Cosine:
+    """Linear warm-up, then half a cosine from 1 to `final`.
+
+        factor = start + (1 - start) p / w                  for p < w (w: `warmup`, a fraction of the run)
+        factor = q + final (1 - q),  q = (1 + cos(pi (p - w) / (1 - w))) / 2    after it
+
+    With warmup 0.1, start 0 and final 0.001 these are the rates of VICReg's code (arXiv 2105.04906), step by step. As there,
+    a warm-up that starts at 0 makes the very first update with rate 0.
+    """
+
+    def __init__(self, *, warmup: WarmUp = 0.1, start: Fraction = 0.0, final: Fraction = 0.0) -> None:
+        self.warmup, self.start, self.final = warmup, start, final
+
+    def __call__(self, progress: float) -> float:
+        """The factor of the peak rate at `progress`."""
+        rising = _rising(progress, self.warmup, self.start)
+        if rising is not None:
+            return rising
+        q = (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
+        return q + self.final * (1 - q)
+
+
+@part("schedule", "linear")
+class Linear:
+    """Linear warm-up, then a straight line from 1 at progress `warmup` to `final` at progress 1."""
+
+    def __init__(self, *, warmup: WarmUp = 0.0, start: Fraction = 0.0, final: Fraction = 0.0) -> None:
+        self.warmup, self.start, self.final = warmup, start, final
+
+    def __call__(self, progress: float) -> float:
+        """The factor of the peak rate at `progress`."""
+        rising = _rising(progress, self.warmup, self.start)
+        if rising is not None:
+            return rising
+        return 1 - (1 - self.final) * (progress - self.warmup) / (1 - self.warmup)
+
+
+@part("schedule", "constant")
+class Constant:
+    """Linear warm-up, then the peak rate to the end."""
+
+    def __init__(self, *, warmup: WarmUp = 0.0, start: Fraction = 0.0) -> None:
+        self.warmup, self.start = warmup, start
+
+    def __call__(self, progress: float) -> float:
+        """The factor of the peak rate at `progress`."""
+        rising = _rising(progress, self.warmup, self.start)
+        return 1.0 if rising is None else rising

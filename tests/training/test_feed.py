@@ -1,0 +1,164 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from standins import Noisy, Pictures
+
+from tacit.core.errors import DataError, RunError
+from tacit.core.random import order
+from tacit.training.feed import Feed, Plan
+
+
+def taken(plan, steps, **how):
+    feed = Feed(Pictures(), Noisy(), plan, **how)
+    with feed.steps(*steps) as batches:
+        return list(batches)
+
+
+def test_an_epoch_visits_whole_batches_of_its_permutation_and_no_sample_twice():
+    plan = Plan(20, seed=4, batch=6)
+    for epoch in range(2):
+        seen = np.concatenate([plan.indices(3 * epoch + k) for k in range(3)])
+        np.testing.assert_array_equal(seen, order(4, epoch, 20)[:18])
+    assert [plan.epoch(step) for step in (0, 2, 3)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize(("accumulate", "size"), [(1, 2), (3, 1), (2, 3)])
+def test_any_split_over_processes_and_micro_batches_makes_the_same_step(accumulate, size):
+    whole = Plan(30, seed=4, batch=12)
+    for step in (0, 5):
+        shares = [
+            Plan(30, seed=4, batch=12, accumulate=accumulate, rank=rank, size=size).indices(step, micro)
+            for micro in range(accumulate)
+            for rank in range(size)
+        ]
+        np.testing.assert_array_equal(np.concatenate(shares), whole.indices(step))
+
+
+def test_a_batch_depends_on_its_step_alone_not_on_where_reading_began():
+    plan = Plan(20, seed=4, batch=6)
+    late = dict(taken(plan, (4, 6)))
+    for step, (batch,) in taken(plan, (0, 6))[4:]:
+        assert torch.equal(batch.ids, late[step][0].ids)
+        assert torch.equal(batch.views["b"].data, late[step][0].views["b"].data)
+
+
+def same(a, b):
+    return all(
+        torch.equal(x.ids, y.ids)
+        and torch.equal(x.facts["label"], y.facts["label"])
+        and all(torch.equal(x.views[v].data, y.views[v].data) for v in ("a", "b"))
+        and torch.equal(x.views["a"].how["noise"], y.views["a"].how["noise"])
+        for (s, xs), (t, ys) in zip(a, b, strict=True)
+        for x, y in zip(xs, ys, strict=True)
+        if s == t
+    )
+
+
+def test_workers_and_resident_data_give_the_same_bits_as_the_thread():
+    plan = Plan(20, seed=4, batch=6, accumulate=2)
+    thread = taken(plan, (1, 5))
+    assert [step for step, _ in thread] == [1, 2, 3, 4] and len(thread[0][1]) == 2
+    assert same(thread, taken(plan, (1, 5), workers=2))
+    assert same(thread, taken(plan, (1, 5), resident=True))
+
+
+def test_tensors_are_aligned_so_that_arithmetic_repeats():
+    class Crooked(Noisy):
+        def __call__(self, batch, seed, epoch):
+            batch = super().__call__(batch, seed, epoch)
+            view = batch.views["a"]
+            shifted = torch.empty(view.data.numel() + 1)[1:].view_as(view.data).copy_(view.data)
+            return type(batch)({**batch.views, "a": type(view)(shifted)}, batch.ids)
+
+    with Feed(Pictures(), Crooked(), Plan(20, seed=4, batch=6)).steps(0, 2) as batches:
+        assert all(batch.views["a"].data.data_ptr() % 64 == 0 for _, (batch,) in batches)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_data_that_vanish_are_named_with_the_step(workers):
+    plan = Plan(20, seed=4, batch=6)
+    lost = int(plan.indices(2)[0])
+    feed = Feed(Pictures(fail_at=lost), Noisy(), plan, workers=workers)
+    sentence = rf"^the data of step 3 could not be read: sample {lost}: the folder has gone$"
+    with feed.steps(0, 5) as batches:
+        assert [next(batches)[0], next(batches)[0]] == [0, 1]
+        with pytest.raises(RunError, match=sentence):
+            next(batches)
+
+
+def test_a_fault_of_the_views_surfaces_as_it_is_with_the_step():
+    class Broken(Noisy):
+        def __call__(self, batch, seed, epoch):
+            raise ZeroDivisionError("here")
+
+    feed = Feed(Pictures(), Broken(), Plan(20, seed=4, batch=6))
+    with pytest.raises(ZeroDivisionError) as caught, feed.steps(0, 2) as batches:
+        next(batches)
+    assert caught.value.__notes__ == ["raised while the batch of step 1 was made"]
+
+
+def test_leaving_early_ends_the_thread():
+    with Feed(Pictures(), Noisy(), Plan(20, seed=4, batch=6)).steps(0, 1000) as batches:
+        next(batches)
+    import threading
+
+    assert not [t for t in threading.enumerate() if t.name.startswith("tacit-feed")]
+
+
+def test_a_batch_larger_than_the_data_is_refused_with_a_remedy():
+    with pytest.raises(
+        DataError, match="a batch of 64 needs at least 64 samples, and the data have 20: choose batch=20 or"
+    ):
+        Plan(20, seed=0, batch=64)
+
+
+def test_a_batch_that_does_not_split_is_refused_with_a_remedy():
+    with pytest.raises(
+        RunError, match=r"batch: 10 does not split into accumulate=2 micro-batches over 3 processes: choose a"
+    ):
+        Plan(20, seed=0, batch=10, accumulate=2, size=3)
+
+
+CHILD = """
+import sys, time
+sys.path.insert(0, {here!r})
+from standins import Noisy, Pictures
+from tacit.training.feed import Feed, Plan
+import multiprocessing
+if __name__ == "__main__":
+    with Feed(Pictures(), Noisy(), Plan(20, seed=4, batch=6), workers=2).steps(0, 10**6) as batches:
+        next(batches)
+        print(*[child.pid for child in multiprocessing.active_children()], flush=True)
+        time.sleep(600)
+"""
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2]
+
+
+@pytest.mark.slow
+def test_killing_the_run_leaves_no_worker_behind(tmp_path):
+    script = tmp_path / "child.py"
+    script.write_text(CHILD.format(here=str(Path(__file__).parent)))
+    child = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    workers = [int(pid) for pid in child.stdout.readline().split()]
+    assert len(workers) == 2 and all(map(alive, workers))
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    end = time.monotonic() + 30
+    while any(map(alive, workers)) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert not any(map(alive, workers))
