@@ -18,7 +18,9 @@ __all__ = ["Entries", "absolute_sum", "log_sum_exp"]
 
 Entries = Literal["plain", "absolute", "square"]
 
-_Visit = Callable[[Tensor, Tensor, bool], tuple[Tensor, Tensor]]  # (tile of M, hidden, slope wanted) -> value, dvalue/dM
+_Visit = Callable[
+    [Tensor, Tensor, bool], tuple[Tensor, Tensor]
+]  # (tile of M, hidden, slope wanted) -> value, dvalue/dM
 _TILE = 1 << 26  # entries of one buffer of M: 256 MiB in float32
 _COLD = 0.025  # below this temperature exp(-2 / temperature) underflows in float32, and the row maximum is the shift
 

@@ -20,7 +20,7 @@ from tacit.ops.gradients import known, wanted
 from tacit.ops.similarity import unit
 from tacit.ops.whitening import standardised
 
-__all__ = ["Repulsion", "Scaling", "Side", "Sets", "normalised", "off_diagonal_squares", "repulsion", "smaller_gram"]
+__all__ = ["Repulsion", "Scaling", "Sets", "Side", "normalised", "off_diagonal_squares", "repulsion", "smaller_gram"]
 
 Side = Literal["sample", "dimension"]
 Scaling = Literal["none", "centred", "samples", "centred-samples", "dimensions"]

@@ -5,8 +5,6 @@ Every function is pure but for `directions`, which draws from torch's generator:
 
 from __future__ import annotations
 
-import math
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -97,9 +95,7 @@ def _sign(j: int) -> int:
     return 1 if j % 4 < 2 else -1
 
 
-def sliced_wasserstein(
-    z: Float[Tensor, "n d"], axes: Float[Tensor, "d k"], ranks: Ranks = ALONE
-) -> Float[Tensor, ""]:
+def sliced_wasserstein(z: Float[Tensor, "n d"], axes: Float[Tensor, "d k"], ranks: Ranks = ALONE) -> Float[Tensor, ""]:
     """Mean over the columns of `axes` of the squared 2-Wasserstein distance of the projections to a standard normal law.
 
     The sorted projections of all m samples meet the quantiles i / (m + 1), i = 1..m. Each rank sorts its own share of the axes.
@@ -109,11 +105,3 @@ def sliced_wasserstein(
     quantiles = torch.special.ndtri(torch.arange(1, m + 1, dtype=torch.float64) / (m + 1)).to(z)
     ordered = (everyone @ axes[:, ranks.rank :: ranks.size]).sort(dim=0).values
     return ranks.total((ordered - quantiles[:, None]).square().sum()) / (m * k)
-
-
-def null_epps_pulley(knots: int = 17, reach: float = 3.0) -> float:
-    """What `epps_pulley` is on average for normal samples: sum of weight * (1 - e^{-t^2}), whatever their number."""
-    step = reach / (knots - 1)
-    ends = {0: step, knots - 1: step}
-    at = [(ends.get(j, 2 * step), j * step) for j in range(knots)]
-    return sum(w * math.exp(-t * t / 2) * (1 - math.exp(-t * t)) for w, t in at)

@@ -15,6 +15,8 @@ __all__ = ["cholesky_whitened", "iterated_whitened", "standardised"]
 
 def standardised(z: Float[Tensor, "n d"], ranks: Ranks = ALONE, eps: float = 1e-5) -> Float[Tensor, "n d"]:
     """Zero mean and unit biased variance (divisor m) of each feature over all ranks: a batch norm without scale and shift."""
+    if ranks.size == 1:
+        return F.batch_norm(z, None, None, training=True, eps=eps)  # the same in one kernel
     z = centred(z, ranks)
     moment = ranks.total(z.square().sum(dim=0)) / (z.shape[0] * ranks.size)
     return z * torch.rsqrt(moment + eps)
@@ -37,8 +39,9 @@ def iterated_whitened(
 ) -> Float[Tensor, "n d"]:
     """Rows multiplied by C^(-1/2), block by block of `width` features, by Newton's iteration (IterNorm, arXiv 1904.03441).
 
-    C is the biased covariance (divisor m) plus eps. P_0 = 1, P_{k+1} = (3 P_k - P_k^3 C / tr C) / 2, and C^(-1/2) = P / sqrt(tr C):
-    few iterations leave the smallest eigenvalues short of one, on purpose. A last block may be padded.
+    C is the biased covariance (divisor m) plus eps. P_0 = 1, P_{k+1} = (3 P_k - P_k^3 C / tr C) / 2, and C^(-1/2) = P / sqrt(tr C), in
+    the coupled form that carries Q = P C / tr C along and stays stable: few iterations leave the smallest eigenvalues short of
+    one, on purpose. A last block may be padded.
     """
     n, d = z.shape
     width = min(width, d)
@@ -47,8 +50,9 @@ def iterated_whitened(
     one = torch.eye(width, dtype=z.dtype, device=z.device)
     c = c + eps * one
     trace = c.diagonal(dim1=1, dim2=2).sum(dim=1)[:, None, None]
-    c, p = c / trace, one.expand_as(c)
+    p, q = one.expand_as(c), c / trace
     for _ in range(iterations):
-        p = 1.5 * p - 0.5 * (p @ p @ p @ c)
+        step = 1.5 * one - 0.5 * (p @ q)
+        p, q = step @ p, q @ step
     white = blocks @ (p * torch.rsqrt(trace))
     return white.transpose(0, 1).reshape(n, -1)[:, :d]

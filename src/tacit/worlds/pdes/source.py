@@ -1,0 +1,171 @@
+"""Trajectories as a source of samples: solved on the fly, or read from files in a published layout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from annotated_types import Ge
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tacit.core.errors import DataError, UnknownNameError, unknown
+from tacit.core.parts import part
+from tacit.core.random import key
+from tacit.core.spec import Role, Spec, plain
+from tacit.core.values import Batch, Facts, View
+from tacit.ops.fields import Field
+from tacit.worlds.pdes.layouts import lpsda, smoke
+from tacit.worlds.pdes.layouts.files import member, opened
+from tacit.worlds.pdes.making import trajectories
+
+__all__ = ["MadeTrajectories", "StoredTrajectories", "batch_of", "facts_of"]
+
+_SPLITS = ("train", "valid", "test")
+_AXES = ("x", "y")
+
+
+def batch_of(field: Field, ids: Tensor) -> Batch:
+    """Raw fields [n c t *space] in float32 as the view 'image'; time, axes and all parameters among the facts."""
+    data = torch.stack([v.float() for v in field.values.values()], 1)
+    coordinates = {"time": field.time, **dict(zip(_AXES, field.space, strict=False))}
+    return Batch({"image": View(data)}, ids, facts={**field.parameters, **coordinates})
+
+
+def facts_of(field: Field) -> Facts:
+    """What `batch_of` will deliver: channels, shape (t, *space), and the names of parameters that are one number each."""
+    shape = (field.time.shape[1], *(x.shape[1] for x in field.space))
+    single = tuple(name for name, v in field.parameters.items() if v.ndim == 1)
+    return Facts(channels=len(field.values), shape=shape, factors=single)
+
+
+def _checked(split: str) -> str:
+    if split not in _SPLITS:
+        raise UnknownNameError(unknown("split", split, _SPLITS))
+    return split
+
+
+class _Kept:
+    """Samples by index through a function, each asked for once while they fit in `memory` MiB."""
+
+    def __init__(self, count: int, read: Callable[[list[int]], Batch], memory: int) -> None:
+        self.count, self._read, self._room, self._memory = count, read, memory * 2**20, memory
+        self._rows: dict[int, tuple[Tensor, dict[str, Tensor]]] = {}
+
+    def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
+        wanted = [int(i) for i in indices]
+        for i in wanted:
+            if not 0 <= i < self.count:
+                raise DataError(f"sample {i} does not exist: there are {self.count}, from 0 to {self.count - 1}")
+        rows = {i: self._rows[i] for i in wanted if i in self._rows}
+        missing = sorted(set(wanted) - rows.keys())
+        if missing:
+            made = self._read(missing)
+            data = torch.as_tensor(made.views["image"].data)
+            for k, i in enumerate(missing):
+                rows[i] = (data[k], {name: value[k] for name, value in made.facts.items()})
+            size = data[0].numel() * data.element_size()
+            for i in missing:
+                if (len(self._rows) + 1) * size <= self._room:
+                    self._rows[i] = (rows[i][0].clone(), rows[i][1])
+        names = rows[wanted[0]][1] if wanted else {}
+        facts = {name: torch.stack([rows[i][1][name] for i in wanted]) for name in names}
+        return Batch({"image": View(torch.stack([rows[i][0] for i in wanted]))}, torch.tensor(wanted), facts=facts)
+
+
+@part("source", "pde")
+class MadeTrajectories:
+    """Trajectories of a world, solved when they are first asked for: no files, no download.
+
+    Sample i of a split depends on (seed, split, i) alone. memory: MiB of solved trajectories that are kept.
+    """
+
+    def __init__(
+        self,
+        *,
+        world: Annotated[Spec, Role("world")],
+        count: Annotated[int, Ge(1)] = 1000,
+        split: str = "train",
+        seed: Annotated[int, Ge(0)] = 0,
+        memory: Annotated[int, Ge(0)] = 2048,
+    ) -> None:
+        self._world, self._count = world, count
+        self._seed = key(seed, _checked(split))
+        self._digest = [plain(world.resolve()), count, split, seed]
+        self.facts = facts_of(trajectories(world, self._seed, range(1)))
+        self._kept = _Kept(count, self._make, memory)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def digest(self) -> str:
+        """Changes with the world, the seed, the split and the count."""
+        return hashlib.sha256(json.dumps(self._digest, sort_keys=True).encode()).hexdigest()[:16]
+
+    def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
+        """View 'image' [n c t *space], raw; facts: time, x (y) and the parameters of each trajectory."""
+        return self._kept.read(indices)
+
+    def _make(self, indices: list[int]) -> Batch:
+        return batch_of(trajectories(self._world, self._seed, indices), torch.tensor(indices))
+
+
+@part("source", "pde-files")
+class StoredTrajectories:
+    """Trajectories in files of a published layout: an LPSDA file, or the folder of PDEArena's smoke files.
+
+    equation: of an LPSDA file. labels: see the smoke layout; "official" keeps the coordinates as they were written.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        layout: Literal["lpsda", "pdearena"] = "lpsda",
+        equation: Literal["kdv", "ks", "heat", "burgers"] = "kdv",
+        split: str = "train",
+        labels: Literal["correct", "official"] = "correct",
+        memory: Annotated[int, Ge(0)] = 2048,
+    ) -> None:
+        self._layout, self._equation, self._labels, self._split = layout, equation, labels, _checked(split)
+        self._paths = [Path(path)] if layout == "lpsda" else smoke.files(Path(path), split)
+        counts = []
+        for one in self._paths:
+            with opened(one) as file:
+                group = member(file, split, one)
+                counts.append(len(member(group, "dt", one)))
+        self._ends = np.cumsum(counts)
+        self._kept = _Kept(int(self._ends[-1]), self._load, memory)
+        self.facts = facts_of(self._field(0, slice(0, 1)))
+
+    def __len__(self) -> int:
+        return self._kept.count
+
+    def digest(self) -> str:
+        """Changes with the names, sizes and times of the files and with the labels."""
+        parts = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in self._paths]
+        text = json.dumps([parts, self._split, self._labels, self._equation])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
+        """View 'image' [n c t *space], raw; facts: time, x (y) and the parameters of each trajectory."""
+        return self._kept.read(indices)
+
+    def _load(self, indices: list[int]) -> Batch:
+        fields = []
+        for i in indices:
+            which = int(np.searchsorted(self._ends, i, side="right"))
+            row = i - (int(self._ends[which - 1]) if which else 0)
+            fields.append(self._field(which, slice(row, row + 1)))
+        return batch_of(Field.join(fields), torch.tensor(indices))
+
+    def _field(self, which: int, rows: slice) -> Field:
+        path = self._paths[which]
+        if self._layout == "lpsda":
+            return lpsda.read(path, self._equation, self._split, rows)
+        return smoke.read(path, self._split, rows, self._labels)
