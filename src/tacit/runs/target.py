@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -133,11 +134,11 @@ def read_features(path: str | Path) -> dict[str, torch.Tensor]:
         if path.suffix == ".npy":
             found = {"features": torch.from_numpy(np.load(path, allow_pickle=False))}
         elif path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         else:
             found = load_file(path)
-    except (ValueError, OSError, EOFError, SafetensorError, TypeError) as error:
+    except (ValueError, OSError, EOFError, BadZipFile, SafetensorError, TypeError) as error:
         raise DataError(f"{path} cannot be read as arrays: {error}") from error
     if "features" not in found:
         raise DataError(f"{path} has the arrays {', '.join(found) or '(none)'}: one must be called 'features'")
