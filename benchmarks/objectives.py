@@ -1,91 +1,170 @@
-"""Time and memory of the objectives beside their textbook forms: `python benchmarks/objectives.py [--device cuda]`.
+"""Forward and backward of every objective beside lightly's, in one process on pinned threads.
 
-Forward and backward in float32, median of repeated runs. 'textbook' is the equation in plain tensor operations: concatenated logits
-for NT-Xent, a d x d covariance with a boolean mask for VICReg. lightly's losses are timed beside them where it is installed.
+    python benchmarks/objectives.py [--json results.json] [--size 256x8192 ...] [--only vicreg ...] [--repeats 5] [--threads 1]
+
+Embeddings are float32 normal, n samples of d features, and need a gradient. Ours and the peer's are called in turn, once to warm
+up and then `repeats` times or until `--budget` seconds are spent on the pair, and the median is printed. Losses of one name are
+the same function of the embeddings (lightly's EMP has the other sign of the coding rate, at the same price).
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import contextlib
+import importlib.metadata
+import json
+import os
 import statistics
 import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
+from torch.nn.functional import normalize
 
-from tacit.objectives.simclr import SimCLR
-from tacit.objectives.vicreg import VICReg
+from tacit.core.errors import RecipeError
+from tacit.core.parts import parts
+from tacit.core.spec import Spec
 
-SHAPES = {
-    "simclr": ((256, 128), (1024, 128), (2048, 128)),
-    "vicreg": ((256, 2048), (256, 8192), (1024, 2048), (2048, 512)),
-}
+SIZES = [(n, d) for n in (256, 2048) for d in (128, 2048, 8192)]
+AIMS = {("vicreg", 256, 8192): 50, ("barlow-twins", 256, 8192): 20, ("simclr", 2048, 128): 3, ("lejepa", 2048, 128): 8}
 
-
-def textbook_simclr(a, b):
-    u = F.normalize(torch.cat([a, b]), dim=1)
-    n = len(a)
-    logits = (u @ u.T / 0.1).masked_fill(torch.eye(2 * n, dtype=torch.bool, device=a.device), -torch.inf)
-    return F.cross_entropy(logits, torch.arange(2 * n, device=a.device).roll(n))
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-def textbook_vicreg(a, b):
-    d = a.shape[1]
-    off = ~torch.eye(d, dtype=torch.bool, device=a.device)
-    loss = 25 * F.mse_loss(a, b)
-    for z in (a, b):
-        z = z - z.mean(0)
-        c = z.T @ z / (len(z) - 1)
-        loss = loss + 25 * F.relu(1 - (z.var(0) + 1e-4).sqrt()).mean() / 2 + c[off].square().sum() / d
-    return loss
+def ours(kind: str, d: int) -> Loss:
+    settings = {"sub_batch": 2 * d} if kind == "w-mse" else {}
+    objective = Spec("objective", kind, **settings).build()
+    return lambda a, b: objective(a, b)["loss"]
 
 
-def contenders(kind):
-    ours = {"simclr": SimCLR(), "vicreg": VICReg()}[kind]
-    found = {
-        "tacit": lambda a, b: ours(a, b)["loss"],
-        "textbook": {"simclr": textbook_simclr, "vicreg": textbook_vicreg}[kind],
+def peers(d: int) -> dict[str, Loss]:
+    """lightly's losses by the name of our part, with equal settings; empty without lightly."""
+    try:
+        from lightly import loss
+    except ModuleNotFoundError:
+        return {}
+
+    def pair(a: torch.Tensor, b: torch.Tensor) -> tuple[Any, ...]:
+        return a, b
+
+    def views(a: torch.Tensor, b: torch.Tensor) -> tuple[Any, ...]:
+        return ([a, b],)
+
+    def stacked(a: torch.Tensor, b: torch.Tensor) -> tuple[Any, ...]:
+        return (torch.cat([a, b]),)
+
+    def unit(a: torch.Tensor, b: torch.Tensor) -> tuple[Any, ...]:
+        return normalize(a, dim=1)[:, None], normalize(b, dim=1)[:, None]
+
+    known: dict[str, tuple[str, dict[str, Any], Any]] = {
+        "simclr": ("NTXentLoss", {"temperature": 0.1}, pair),
+        "dcl": ("DCLLoss", {"temperature": 0.1}, pair),
+        "dclw": ("DCLWLoss", {"temperature": 0.1}, pair),
+        "vicreg": ("VICRegLoss", {}, pair),
+        "barlow-twins": ("BarlowTwinsLoss", {"lambda_param": 0.0051}, pair),
+        "tico": ("TiCoLoss", {"rho": 8}, pair),
+        "emp": ("EMPSSLLoss", {}, views),
+        "frossl": ("FroSSLLoss", {}, views),
+        "mmcr": ("MMCRLoss", {"lmda": 0.0}, unit),
+        "w-mse": ("WMSELoss", {"embedding_dim": d, "w_size": 2 * d}, stacked),
+        "lejepa": ("LeJEPALoss", {}, None),
+        "visreg": ("VISRegLoss", {}, None),
     }
-    if importlib.util.find_spec("lightly") is not None:
-        from lightly.loss import NTXentLoss, VICRegLoss
-
-        found["lightly"] = NTXentLoss(temperature=0.1) if kind == "simclr" else VICRegLoss()
-    return found
-
-
-def seconds(loss, a, b, repeats):
-    taken = []
-    for _ in range(repeats + 1):
-        a.grad = b.grad = None
-        if a.is_cuda:
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        loss(a, b).backward()
-        if a.is_cuda:
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken[1:])
+    # losses that this release of lightly lacks are left out
+    return {
+        kind: called(getattr(loss, name)(**settings), form)
+        for kind, (name, settings, form) in known.items()
+        if hasattr(loss, name)
+    }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cpu")
+def called(loss: Any, form: Callable[..., tuple[Any, ...]] | None) -> Loss:
+    """The peer's loss as a function of two views; without `form` it takes local and global views by name."""
+    if form is None:
+        return lambda a, b: loss(local_proj=a[None], global_proj=b[None])
+    return lambda a, b: loss(*form(a, b))
+
+
+def seconds(losses: dict[str, Loss], n: int, d: int, repeats: int, budget: float) -> dict[str, float]:
+    """Median seconds of forward and backward of each loss, called in turn."""
+    generator = torch.Generator().manual_seed(0)
+    a, b = (z.requires_grad_() for z in torch.randn(2, n, d, generator=generator).unbind())
+    taken: dict[str, list[float]] = {name: [] for name in losses}
+    began = time.perf_counter()
+    for repeat in range(-1, repeats):
+        if repeat > 0 and time.perf_counter() - began > budget:
+            break
+        for name in list(taken):
+            a.grad = b.grad = None
+            start = time.perf_counter()
+            try:
+                losses[name](a, b).backward()
+            except RuntimeError as error:
+                if "allocate memory" not in str(error):
+                    raise
+                print(f"  {name} does not fit into memory at this size, so its number is left out")
+                del taken[name]
+                continue
+            if repeat >= 0:
+                taken[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def rows(n: int, d: int, kinds: list[str], repeats: int, budget: float) -> Iterator[dict[str, Any]]:
+    theirs = peers(d)
+    for kind in kinds:
+        losses = {"tacit": ours(kind, d), **({"lightly": theirs[kind]} if kind in theirs else {})}
+        try:
+            found = seconds(losses, n, d, repeats, budget)
+        except RecipeError as refusal:  # a size that this objective cannot work at
+            print(f"  {kind}: left out, {refusal}")
+            continue
+        yield {"kind": kind, "n": n, "d": d, **found}
+
+
+def line(row: dict[str, Any]) -> str:
+    text = f"  {row['kind']:<22}{1e3 * row['tacit']:>12,.1f}"
+    if "lightly" in row:
+        aim = AIMS.get((row["kind"], row["n"], row["d"]))
+        text += f"{1e3 * row['lightly']:>12,.1f}{row['lightly'] / row['tacit']:>9.1f}x" + (
+            f"  (aim {aim}x)" if aim else ""
+        )
+    return text
+
+
+def main() -> None:
+    known = [part.kind for part in parts("objective") if part.target.startswith("tacit.")]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
+    parser.add_argument("--size", action="append", choices=[f"{n}x{d}" for n, d in SIZES])
+    parser.add_argument("--only", action="append", choices=known)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=0, help="0 leaves torch's own number")
-    given = parser.parse_args()
-    if given.threads:
-        torch.set_num_threads(given.threads)
-    print(f"torch {torch.__version__}, {given.device}, {torch.get_num_threads()} threads")
-    for kind, shapes in SHAPES.items():
-        for n, d in shapes:
-            a, b = (torch.randn(n, d, device=given.device, requires_grad=True) for _ in range(2))
-            row = {name: seconds(loss, a, b, given.repeats) for name, loss in contenders(kind).items()}
-            told = "  ".join(
-                f"{name} {1e3 * value:8.1f} ms ({value / row['tacit']:.1f}x)" for name, value in row.items()
-            )
-            print(f"{kind:7} n={n:5} d={d:5}  {told}")
+    parser.add_argument("--budget", type=float, default=20.0, help="seconds for one objective at one size")
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.parse_args()
+    warnings.simplefilter("ignore")  # the peer's own
+    torch.set_num_threads(chosen.threads)
+    if not peers(8):
+        print("lightly is not installed, so its column is left out: pip install lightly")
+    found: list[dict[str, Any]] = []
+    for n, d in SIZES:
+        if chosen.size and f"{n}x{d}" not in chosen.size:
+            continue
+        print(f"{n} samples of {d} features, float32, {chosen.threads} threads: milliseconds, forward and backward")
+        print(f"  {'objective':<22}{'tacit':>12}{'lightly':>12}{'tacit is':>10}")
+        for row in rows(n, d, chosen.only or known, chosen.repeats, chosen.budget):
+            print(line(row), flush=True)
+            found.append(row)
+    if chosen.json:
+        about = {"threads": chosen.threads, "load": os.getloadavg()[0], "torch": torch.__version__}
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            about["lightly"] = importlib.metadata.version("lightly")
+        chosen.json.write_text(json.dumps({**about, "seconds": found}, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt):
+        main()

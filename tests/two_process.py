@@ -26,6 +26,35 @@ OBJECTIVES = {
     "simclr-cold": (Spec("objective", "simclr", temperature=0.01), 6, 8),
     "vicreg-gram": (Spec("objective", "vicreg"), 4, 12),
     "vicreg-covariance": (Spec("objective", "vicreg"), 12, 5),
+    "dcl": (Spec("objective", "dcl"), 6, 8),
+    "dclw": (Spec("objective", "dclw"), 6, 8),
+    "dcl-abs": (Spec("objective", "dcl-abs"), 6, 8),
+    "dcl-sq": (Spec("objective", "dcl-sq"), 6, 8),
+    "simclr-abs": (Spec("objective", "simclr-abs"), 6, 8),
+    "simclr-sq": (Spec("objective", "simclr-sq"), 6, 8),
+    "spectral-contrastive-gram": (Spec("objective", "spectral-contrastive"), 4, 12),
+    "spectral-contrastive-covariance": (Spec("objective", "spectral-contrastive"), 12, 5),
+    "alignment-uniformity": (Spec("objective", "alignment-uniformity"), 6, 8),
+    "barlow-twins-gram": (Spec("objective", "barlow-twins"), 4, 12),
+    "barlow-twins-covariance": (Spec("objective", "barlow-twins"), 12, 5),
+    "vicreg-exp": (Spec("objective", "vicreg-exp"), 6, 5),
+    "vicreg-ctr": (Spec("objective", "vicreg-ctr"), 6, 5),
+    "vibcreg-gram": (Spec("objective", "vibcreg"), 4, 12),
+    "vibcreg-covariance": (Spec("objective", "vibcreg", block=3), 12, 5),
+    "w-mse": (Spec("objective", "w-mse"), 12, 5),
+    "w-mse-shuffled": (Spec("objective", "w-mse", sub_batch=8), 12, 5),
+    "tico": (Spec("objective", "tico"), 6, 5),
+    "emp-gram": (Spec("objective", "emp"), 4, 12),
+    "emp-covariance": (Spec("objective", "emp"), 12, 5),
+    "frossl-gram": (Spec("objective", "frossl"), 4, 12),
+    "frossl-covariance": (Spec("objective", "frossl"), 12, 5),
+    "mmcr-gram": (Spec("objective", "mmcr", local=0.1), 4, 12),
+    "mmcr-covariance": (Spec("objective", "mmcr", local=0.1), 12, 5),
+    "lejepa": (Spec("objective", "lejepa", directions=32), 6, 5),
+    "visreg": (Spec("objective", "visreg", slices=33), 6, 5),
+    "duality-sample-gram": (Spec("objective", "duality", side="sample", sets="joint"), 4, 12),
+    "duality-sample-covariance": (Spec("objective", "duality", side="sample"), 12, 5),
+    "duality-absolute": (Spec("objective", "duality", repulsion="absolute", sets="cross"), 6, 5),
 }
 SYSTEM = Spec(
     "system",
@@ -68,8 +97,10 @@ def compare(make, shape) -> dict[str, float]:
     a, b = torch.randn(2, 2 * n, *shape[1:], dtype=torch.float64, generator=generator)
     mine = slice(rank * n, (rank + 1) * n)
     alone, shared = make(), DistributedDataParallel(make())
+    torch.manual_seed(5)  # a criterion may draw: alone and on rank 0 the same, on the other rank something else
     expected = alone(a, b, ALONE)
     expected["loss"].backward()
+    torch.manual_seed(5 + rank)
     found = shared(a[mine], b[mine], here())
     found["loss"].backward()
     one = torch.cat([p.grad.flatten() for p in alone.parameters()])

@@ -54,7 +54,17 @@ class Page(HTMLParser):
 
 def test_a_run_folder_is_complete(trained):
     names = {path.name for path in trained.iterdir()}
-    assert names >= {"recipe.yaml", "machine.json", "state.json", "log.txt", "metrics.parquet", "steps", "export", "results", "report"}
+    assert names >= {
+        "recipe.yaml",
+        "machine.json",
+        "state.json",
+        "log.txt",
+        "metrics.parquet",
+        "steps",
+        "export",
+        "results",
+        "report",
+    }
     assert json.loads((trained / "state.json").read_text())["status"] == "finished"
     assert from_yaml((trained / "recipe.yaml").read_text()) == recipes.load("ssl.vicreg_digits", TINY)
     steps, values = read_metrics(trained)["rankme"]
@@ -129,13 +139,19 @@ def test_features_go_to_files_and_come_back(trained, tmp_path):
         assert (found["rows"], found["dim"]) == ({"train": 1438, "test": 359}[split], 16)
     runs.embed(trained, tmp_path / "test.parquet", ["data.split=test"])
     probed = runs.probe(tmp_path / "train.npz", [f"test={tmp_path / 'test.npz'}"], seeds=2)
-    own = {r["protocol"]: r["value"] for r in runs.probe(trained, ["seed=0"], seeds=2).to_plain()["results"] if r["model"] == "trained"}
+    own = {
+        r["protocol"]: r["value"]
+        for r in runs.probe(trained, ["seed=0"], seeds=2).to_plain()["results"]
+        if r["model"] == "trained"
+    }
     mine = {r["protocol"]: r["value"] for r in probed.to_plain()["results"]}
     assert mine["knn/k=20,t=0.07@1"] == own["knn/k=20,t=0.07@1"]
     assert runs.judge(tmp_path / "train.npz").scores["train"][0].n == 1438
     with pytest.raises(RecipeError, match=r"out\.csv: features are written as \.npz or \.parquet, found '\.csv'"):
         runs.embed(trained, "out.csv")
-    with pytest.raises(DataError, match=r"is a file of features: name the file to test on, test=FILE, and nothing else"):
+    with pytest.raises(
+        DataError, match=r"is a file of features: name the file to test on, test=FILE, and nothing else"
+    ):
         runs.probe(tmp_path / "train.npz")
     np.savez(tmp_path / "odd.npz", z=np.zeros(3))
     with pytest.raises(DataError, match=r"odd\.npz has the arrays z: one must be called 'features'"):
@@ -147,7 +163,9 @@ def test_features_go_to_files_and_come_back(trained, tmp_path):
 
 def test_an_export_is_probed_on_other_data(trained, tmp_path):
     export = trained / "export" / "encoder"
-    with pytest.raises(RecipeError, match="is an export: say which data to use, for example data=folder data.path=photos"):
+    with pytest.raises(
+        RecipeError, match=r"is an export: say which data to use, for example data=folder data\.path=photos"
+    ):
         runs.probe(export)
     found = runs.judge(export, ["data=digits", "data.split=test"])
     assert found.scores["trained"][0].n == 359
@@ -158,7 +176,9 @@ def test_an_export_is_probed_on_other_data(trained, tmp_path):
 
 
 def test_the_system_of_a_run_cannot_be_changed_afterwards(trained):
-    with pytest.raises(RecipeError, match="holds the system it was trained with: only data, views and machine can be changed here"):
+    with pytest.raises(
+        RecipeError, match="holds the system it was trained with: only data, views and machine can be changed here"
+    ):
         runs.judge(trained, ["system.encoder.widths=[8, 8]"])
     with pytest.raises(CheckpointError, match="neither an export"):
         runs.judge(trained.parent)
@@ -188,7 +208,10 @@ def test_other_numbers_of_channels_work_and_colour_refuses(tmp_path, channels):
     np.save(tmp_path / "x.npy", rng.integers(0, 255, (32, channels, 16, 16), dtype=np.uint8))
     small = ("data=arrays", f"data.path={tmp_path / 'x.npy'}", "data.layout=nchw", "steps=1", "batch=16", "machine.trackers=[]",
              "system.encoder=convnet", "system.encoder.widths=[8]", "system.projector.widths=[16, 8]")  # fmt: skip
-    with pytest.raises(RecipeError, match=rf"view 'image': saturation and hue and grey need pictures of 3 channels, these have {channels}"):
+    with pytest.raises(
+        RecipeError,
+        match=rf"view 'image': saturation and hue and grey need pictures of 3 channels, these have {channels}",
+    ):
         runs.check("ssl.vicreg", small)
     grey = (*small, *(f"views.first.{name}=0" for name in ("saturation", "hue", "grey")))
     assert runs.train("ssl.vicreg", grey, root=tmp_path / "runs", quiet=True).status == "finished"

@@ -8,6 +8,7 @@ import signal
 import warnings
 from pathlib import Path
 
+import safetensors.torch
 import torch
 import torch.distributed as dist
 from standins import DieAfter, Interrupt, Noisy, Pictures, Tiny, recipe
@@ -75,6 +76,59 @@ class Send:
         pass
 
 
+class Break:
+    """Makes one weight of one shard infinite after the last gradient, as an update that overflows would."""
+
+    def __call__(self, step, terms, context):
+        if context.last and context.runtime.ranks.rank == 1:
+            with torch.no_grad():
+                context.system.student.head.weight.to_local()[0, 0] = torch.inf
+
+    def close(self, status):
+        pass
+
+
+def watch_gathering():
+    """The sizes of all tensors that are gathered whole from now on."""
+    from torch.distributed.tensor import DTensor
+
+    sizes, gather = [0], DTensor.full_tensor
+
+    def watched(tensor, **how):
+        sizes.append(tensor.numel())
+        return gather(tensor, **how)
+
+    DTensor.full_tensor = watched
+    return sizes
+
+
+def damage(folder, rank):
+    """Cut a run, spoil the shards of one process in its newest checkpoint, and go on."""
+    try:
+        train(folder, DieAfter(4), sharding="fsdp")
+    except Interrupt:
+        pass
+    dist.barrier()
+    if rank == 0:
+        file = sorted((folder / "steps/00000003/optimizer").iterdir())[1]
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    dist.barrier()
+    train(folder, sharding="fsdp")
+
+
+def die_between_writing_and_renaming(folder):
+    """SIGKILL when all shards of step 3 are written and its checkpoint is not in its place; the last act of this process."""
+    rename = os.rename
+
+    def kill(source, target):
+        if str(target).endswith("00000003"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        rename(source, target)
+
+    os.rename = kill
+    train(folder, sharding="fsdp")
+
+
 def main(rank, world, port, root):
     root = Path(root)
     warnings.simplefilter("error")
@@ -94,6 +148,7 @@ def main(rank, world, port, root):
         mine = norm_results(shared, x[rank * len(x) // world : (rank + 1) * len(x) // world])
         torch.save(mine, root / f"norm-{i}-{rank}.pt")
 
+    gathered = watch_gathering()
     for kind in OPTIMIZERS:
         for sharding in ("ddp", "fsdp"):
             train(root / f"{sharding}-{kind}", sharding=sharding, kind=kind)
@@ -106,6 +161,8 @@ def main(rank, world, port, root):
                 found[name] = checkpoint.saved_steps(root / name)[0]
         train(root / f"{sharding}-2-2", sharding=sharding)
         train(root / f"{sharding}-1-2", sharding=sharding)  # begun by one process
+    found["gathered"] = max(gathered)
+    damage(root / "damaged", rank)
 
     try:
         train(root / "poisoned", poison=int(os.environ["POISON"]))
@@ -123,10 +180,21 @@ def main(rank, world, port, root):
     except RunError as error:
         found["full"] = str(error)
     checkpoint.save_file = save_file
+    save = safetensors.torch.save
+    safetensors.torch.save = full if rank == 1 else save
+    try:
+        train(root / "full-shard", sharding="fsdp")
+    except RunError as error:
+        found["full-shard"] = str(error)
+    safetensors.torch.save = save
+    try:
+        train(root / "broken", Break(), sharding="fsdp")
+    except RunError as error:
+        found["broken"] = str(error)
     try:
         fit(recipe(machine={"sharding": "fsdp", "precision": "fp16"}), Tiny(), Pictures(), Noisy(), root / "refused")
     except RunError as error:
         found["refused"] = str(error)
     (root / f"found-{rank}.json").write_text(json.dumps(found))
     dist.barrier()
-    dist.destroy_process_group()
+    die_between_writing_and_renaming(root / "killed")

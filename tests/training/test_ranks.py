@@ -1,13 +1,18 @@
 import json
+import re
+import shutil
 import socket
 
 import pytest
 import ranked
 import torch
-from safetensors.torch import load_file
-from standins import DieAfter, Interrupt
+from safetensors import safe_open
+from standins import DieAfter, Interrupt, Tiny
+from torch.multiprocessing import ProcessExitedException
 
+from tacit.core.errors import CheckpointError
 from tacit.core.random import order
+from tacit.training import checkpoint, state
 from tacit.training.metrics import read_metrics
 
 pytestmark = pytest.mark.slow
@@ -25,7 +30,8 @@ def root(tmp_path_factory):
         port = free.getsockname()[1]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POISON", str(POISON))
-        torch.multiprocessing.spawn(ranked.main, args=(2, port, str(folder)), nprocs=2)
+        with pytest.raises(ProcessExitedException, match="process 0 terminated with signal SIGKILL"):  # its last act
+            torch.multiprocessing.spawn(ranked.main, args=(2, port, str(folder)), nprocs=2)
     return folder
 
 
@@ -37,7 +43,13 @@ def found(root):
 
 
 def weights(folder):
-    return load_file(folder / "steps/00000007/system.safetensors")
+    return checkpoint.read(folder / "steps/00000007")["system"]
+
+
+def files(folder, step=7):
+    """What a checkpoint holds, by path."""
+    place = checkpoint.place(folder, step)
+    return {str(p.relative_to(place)): p.read_bytes() for p in place.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -91,8 +103,7 @@ def test_two_processes_train_what_one_trains_on_the_joined_batch(root, alone, sh
 @pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 def test_a_checkpoint_of_n_processes_resumes_on_m(root, alone, sharding):
     assert [f[f"{sharding}-2-2"] for f in found(root)] == [3, 3]
-    ours = (root / f"{sharding}-2-2/steps/00000007/system.safetensors").read_bytes()
-    assert ours == (root / f"{sharding}-adamw/steps/00000007/system.safetensors").read_bytes()  # 2 -> 2: bitwise
+    assert files(root / f"{sharding}-2-2") == files(root / f"{sharding}-adamw")  # 2 -> 2: bitwise
     close(weights(root / f"{sharding}-1-2"), weights(alone / "adamw"))
     ranked.train(root / f"{sharding}-2-1", sharding=sharding)
     close(weights(root / f"{sharding}-2-1"), weights(alone / "adamw"))
@@ -114,6 +125,105 @@ def test_a_full_disk_of_the_leader_stops_all(root):
     a, b = (f["full"] for f in found(root))
     assert a.startswith(f"the checkpoint of step 1 could not be written to {root}/full/steps/00000001: No space left")
     assert b == "the leading process (rank 0) had to stop: its message says why"
+
+
+SHARDS = [f"shard-0000{k}-model-00001-of-00001.safetensors" for k in (1, 2)]
+
+
+def test_every_process_writes_its_own_shards_and_none_holds_the_whole(root):
+    wanted = {"state.json", *(f"{part}/{name}" for part in ("system", "optimizer") for name in SHARDS)}
+    assert files(root / "fsdp-adamw").keys() == wanted
+    assert files(root / "ddp-adamw").keys() == {"state.json", "system.safetensors", "optimizer.safetensors"}
+    assert [f["gathered"] for f in found(root)] == [1, 1]  # the norm of the gradient, a scalar, and nothing else
+    rows = {}
+    for name in SHARDS:
+        with safe_open(root / "fsdp-adamw/steps/00000007/system" / name, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118
+                rows.setdefault(key, []).append(file.get_tensor(key))
+    for name, whole in weights(root / "fsdp-adamw").items():
+        if name in dict(Tiny(blocks=2).named_parameters()):
+            assert [len(r) for r in rows[name]] == [-(-len(whole) // 2), len(whole) // 2]
+            assert torch.equal(torch.cat(rows[name]), whole)
+        else:
+            assert len(rows[name]) == 1 and torch.equal(rows[name][0], whole)  # a buffer: once
+
+
+def test_sharded_files_are_safetensors_and_json_and_nothing_else(root):
+    for name, content in files(root / "fsdp-adamw").items():
+        if name == "state.json":
+            body = json.loads(content)["body"]
+        else:
+            size = int.from_bytes(content[:8], "little")
+            header = json.loads(content[8 : 8 + size])
+            json.loads(header.pop("__metadata__")["DCP_SHARDING_INFO"])
+            # every byte is the header's or a tensor's
+            assert 8 + size + max(entry["data_offsets"][1] for entry in header.values()) == len(content)
+    assert body["files"].keys() == files(root / "fsdp-adamw").keys() - {"state.json"}
+
+
+@pytest.mark.parametrize("name", ["state.json", f"system/{SHARDS[0]}", f"optimizer/{SHARDS[1]}"])
+@pytest.mark.parametrize("harm", ["cut", "flip", "gone", "more"])
+def test_every_damage_to_shards_is_noticed(root, tmp_path, name, harm):
+    path = shutil.copytree(root / "fsdp-adamw/steps/00000007", tmp_path / "00000007")
+    file = path / name
+    content = bytearray(file.read_bytes())
+    content[-9] ^= 1
+    if harm == "gone":
+        file.unlink()
+    elif harm == "more":
+        shutil.copy(path / "system" / SHARDS[0], path / "system/shard-00003-model-00001-of-00001.safetensors")
+    else:
+        file.write_bytes({"cut": content[:-5], "flip": content}[harm])
+    with pytest.raises(CheckpointError, match=f"^{re.escape(str(path))}.* is damaged: "):
+        checkpoint.read(path)
+
+
+def test_damaged_shards_are_named_and_the_checkpoint_before_them_used(root, alone):
+    folder = root / "damaged"
+    bad = folder / "steps/00000003/optimizer" / SHARDS[1]
+    log = (folder / "log.txt").read_text()
+    assert (
+        f"warning: {bad} is damaged: its checksum does not match. It is now 00000003.damaged; going on from step 2"
+        in log
+    )
+    assert files(folder) == files(root / "fsdp-adamw")
+
+
+def test_one_process_restores_what_was_saved_in_shards(root):
+    system = Tiny(dropout=0.0, blocks=2).double()
+    path = root / "fsdp-adamw/steps/00000007"
+    state.load_system(system, checkpoint.read(path)["system"], path)
+    assert system.state_dict().keys() == weights(root / "fsdp-adamw").keys()
+    assert all(torch.equal(value, weights(root / "fsdp-adamw")[name]) for name, value in system.state_dict().items())
+
+
+def test_a_process_that_cannot_write_its_shards_stops_all_and_leaves_nothing(root):
+    a, b = (f["full-shard"] for f in found(root))
+    sentence = (
+        f"the checkpoint of step 1 could not be written to {root}/full-shard/steps/00000001: rank 1: No space left"
+    )
+    assert a.startswith(sentence) and "No checkpoint had been written. Make room" in a
+    assert b.startswith(sentence)
+    assert list((root / "full-shard/steps").iterdir()) == []
+
+
+def test_a_shard_that_is_not_finite_is_not_saved_by_any(root):
+    a, b = (f["broken"] for f in found(root))
+    assert a == b and a.startswith(
+        "step 7: weights are not finite though the loss was: student.head.weight. The last good"
+    )
+    assert checkpoint.saved_steps(root / "broken")[0] == 6
+
+
+def test_killed_when_all_shards_are_written_it_goes_on_from_the_last_complete_checkpoint(root, alone):
+    folder = root / "killed"
+    assert checkpoint.saved_steps(folder) == [2, 1]
+    left = {str(p.relative_to(folder / "steps")) for p in folder.glob("steps/*.partial/**/*") if p.is_file()}
+    assert left == {f"00000003.partial/{name}" for name in files(root / "fsdp-adamw")}
+    ranked.train(folder, sharding="fsdp")
+    assert "starts at step 2 of 7" in (folder / "log.txt").read_text()
+    close(weights(folder), weights(alone / "adamw"))
+    assert not list(folder.glob("steps/*.partial"))
 
 
 def test_fp16_without_its_scaler_is_refused(root):

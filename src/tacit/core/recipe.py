@@ -15,6 +15,7 @@ import yaml
 from annotated_types import Ge, Gt
 
 from tacit.core.errors import RecipeError
+from tacit.core.parts import find
 from tacit.core.spec import (
     OptimizerSpec,
     SourceSpec,
@@ -35,6 +36,7 @@ __all__ = [
     "digest",
     "from_plain",
     "from_yaml",
+    "idle",
     "json_schema",
     "leaves",
     "resolve",
@@ -169,7 +171,9 @@ def _set(tree: Any, keys: list[str], value: Any) -> str | None:
         child = _at(node, [key])
         if child is None and isinstance(node, dict) and (depth > 0 or key in settings_of(Recipe)):
             child = node[key] = {}
-        if isinstance(child, str) and isinstance(node, dict):  # `data: digits` in a file is short for `data: {kind: digits}`
+        if isinstance(child, str) and isinstance(
+            node, dict
+        ):  # `data: digits` in a file is short for `data: {kind: digits}`
             child = node[key] = {"kind": child}
         if not isinstance(child, Mapping | list):
             path, known = ".".join(keys), node if isinstance(node, Mapping) else ()
@@ -232,6 +236,35 @@ def differences(a: Recipe, b: Recipe) -> dict[str, tuple[Any, Any]]:
     """The leaves in which two recipes differ, by path; `None` where one lacks the leaf."""
     left, right = leaves(plain(a)), leaves(plain(b))
     return {p: (left.get(p), right.get(p)) for p in sorted({*left, *right}) if left.get(p) != right.get(p)}
+
+
+def idle(recipe: Recipe) -> dict[str, str]:
+    """The leaves of a resolved recipe that change nothing, by path, each with its reason.
+
+    A part whose settings can switch each other off says so by a static method `idle_settings(settings) -> {name: reason}`.
+    """
+    found = {
+        **{
+            f"machine.{name}": "says where and how a run is carried out, not what it is"
+            for name in settings_of(Machine)
+        },
+        **{f"checks.{name}": "says what a run does beside its steps" for name in settings_of(Checks)},
+    }
+
+    def walk(value: Any, path: str) -> None:
+        if isinstance(value, Spec):
+            rules = getattr(find(value.role, value.kind), "idle_settings", None)
+            if rules is not None:
+                found.update({f"{path}.{name}": reason for name, reason in rules(value.settings).items()})
+            for name, item in value.items():
+                walk(item, f"{path}.{name}")
+        elif isinstance(value, tuple):
+            for i, item in enumerate(value):
+                walk(item, f"{path}.{i}")
+
+    for field in dataclasses.fields(recipe):
+        walk(getattr(recipe, field.name), field.name)
+    return found
 
 
 def json_schema() -> dict[str, Any]:

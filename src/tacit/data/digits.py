@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,14 +22,21 @@ class DigitsSource(StoredSource):
     """scikit-learn's 1,797 handwritten digits, 8x8 grey, ten classes: no files needed; splits train, test and all.
 
     Test is a fixed fifth of each class (359 of 1,797 samples), train the rest. A sample keeps its id, its place in
-    scikit-learn's order, in every split. Values 0..16 are spread over 0..255. Source: UCI ML hand-written digits, test part.
+    scikit-learn's order, in every split. Values 0..16 are spread over 0..255; `channels` 3 repeats the grey values, for
+    recipes that work on colour. Source: UCI ML hand-written digits, test part.
     """
 
     def __init__(
-        self, *, split: str = "train", mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
+        self,
+        *,
+        split: str = "train",
+        channels: Literal[1, 3] = 1,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
     ) -> None:
         choose(split, ("train", "test", "all"), "the digits")
         images, labels = _digits()
+        images = np.repeat(images, channels, axis=1)
         train = _ids("train")
         ids = _ids(split)
         held = Held(torch.from_numpy(images[ids]), labels[ids], [("digits", len(ids))])

@@ -17,17 +17,18 @@ import torch
 from torch import Tensor
 
 from tacit.core.ranks import Ranks
-from tacit.ops.spectrum import add_gram, gram, mirror
+from tacit.ops.spectrum import add_gram, mirror
 
 __all__ = ["Split"]
 
-_TOLERANCE = 3e-7  # admitted error of RankMe's exponent from rounding
+_TOLERANCE = 1.5e-6  # of the bound below, which was found 5 to 500 times above the error itself
 _GROWTH = 4.0  # how far the share of the rest may grow before the directions are chosen anew
 _JUMP = 100.0  # how far the energy of a row may grow before the directions are chosen anew
-_COARSE, _FINE = (
-    3,
-    8,
-)  # products with the Gram matrix that turn trial directions into leading ones, for splitting and at the end
+_PIECE = 1 << 21  # numbers in float64 worked on at once: 16 MiB, which the allocator keeps
+_COUPLED = 1e-8  # admitted share of the rest's energy that the split directions still explain
+_GAP = 1e4  # a fall of the eigenvalues that is worth splitting at
+# products with the Gram matrix that turn trial directions into leading ones, for splitting and at the end
+_COARSE, _FINE = 2, 6
 
 
 @dataclass
@@ -59,31 +60,43 @@ class Split:
         return float(self.aa.diagonal().sum()) + rest, rest
 
     def add(self, z: Tensor) -> None:
-        """Take the rows of z [m d] in. Give about d rows at a time: each call costs a d x d sum beside its products."""
-        size = float(z.norm()) ** 2
-        z = z.double()
-        a, c = self._parts(z)
+        """Take the rows of z [m d] in. The first call should bring about 2 d rows, from which the directions are chosen."""
+        step = max(1, _PIECE // z.shape[1])
+        at, fresh = 0, False
+        while at < len(z):
+            piece = z[at : at + step].double()
+            a, c = self._parts(piece)
+            if not fresh and self._outgrown(piece, c):
+                product = torch.zeros_like(self.cc)
+                for part in z[at:].split(step):
+                    add_gram(part.double(), product)
+                self.rebase(_directions(self.whole() + mirror(product)))
+                fresh = True
+                if not len(self.aa):
+                    self.cc += product
+                    self.sum_c += z[at:].sum(dim=0, dtype=torch.float64)
+                    self.n += len(z) - at
+                    break
+                continue
+            if len(self.aa):
+                self.aa += a.T @ a
+                self.ac += a.T @ c
+                self.sum_a += a.sum(dim=0)
+            add_gram(c, self.cc)
+            self.sum_c += c.sum(dim=0)
+            self.n += len(piece)
+            at += step
+        if fresh:
+            held, rest = self.energy
+            self.share = rest / held if held > 0 else 1.0
+
+    def _outgrown(self, piece: Tensor, c: Tensor) -> bool:
+        """Whether these rows are unlike those from which the directions were chosen: far larger, or far more outside of them."""
+        size = float(piece.norm()) ** 2
         rest = float(c.norm()) ** 2 if len(self.aa) else size
         held, held_rest = self.energy
-        chosen = size * self.n > _JUMP * held * len(z) or not self.n
-        chosen = chosen or held_rest + rest > _GROWTH * self.share * (held + size)
-        product = None
-        if chosen:
-            product = gram(z)
-            self.rebase(_directions(self.whole() + product))
-            a, c = self._parts(z)
-        if product is not None and not len(self.aa):
-            self.cc += product
-        else:
-            self.aa += a.T @ a
-            self.ac += a.T @ c
-            add_gram(c, self.cc)
-        self.sum_a += a.sum(dim=0)
-        self.sum_c += c.sum(dim=0)
-        self.n += len(z)
-        if chosen:
-            held, held_rest = self.energy
-            self.share = held_rest / held if held > 0 else 1.0
+        jumped = size * self.n > _JUMP * held * len(piece)
+        return not self.n or jumped or held_rest + rest > _GROWTH * self.share * (held + size)
 
     def _parts(self, z: Tensor) -> tuple[Tensor, Tensor]:
         if not len(self.aa):
@@ -161,10 +174,17 @@ class Split:
         return lam.clamp(min=0).sqrt().sort(descending=True).values[:keep]
 
     def _separated(self, whole: Tensor, h: int) -> Tensor:
-        """Eigenvalues [d] of all rows' products, the h largest from refined directions and the rest from what is left."""
+        """Eigenvalues [d] of all rows' products, the h largest from refined directions and the rest from what is left.
+
+        Both are right to second order in what still couples them; where that is too much (no gap at h), eigenvectors in full.
+        """
         self.rebase(_leading(whole, h, _FINE))
-        schur = mirror(self.cc) - self.ac.T @ torch.linalg.solve(self.aa, self.ac)
-        rest = torch.linalg.eigvalsh((schur + schur.T) / 2).flip(0)[: len(whole) - h]
+        shared = self.ac.T @ torch.linalg.solve(self.aa, self.ac)
+        if float(shared.diagonal().sum()) > _COUPLED * float(self.cc.diagonal().sum()):
+            self.rebase(torch.linalg.eigh(whole).eigenvectors[:, -h:].contiguous())
+            shared = self.ac.T @ torch.linalg.solve(self.aa, self.ac)
+        schur = mirror(self.cc) - (shared + shared.T) / 2
+        rest = torch.linalg.eigvalsh(schur).flip(0)[: len(whole) - h]
         return torch.cat([torch.linalg.eigvalsh(self.aa).flip(0), rest])
 
 
@@ -215,4 +235,6 @@ def _count(lam: Tensor, split: int = 0) -> int:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if bound(middle) <= _TOLERANCE else (middle, high)
-    return high
+    near = lam[high - 1 : 2 * high + 9].clamp(min=float(lam[0]) * 1e-15)  # what lies below is rounding
+    fall = near[:-1] / near[1:]
+    return high + int(fall.argmax()) if float(fall.max()) > _GAP else high  # at a gap the directions are found at once

@@ -158,5 +158,6 @@ class Duality(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings, for print."""
-        names = ("repulsion", "side", "normalisation", "entries", "sets", "attraction", "pull", "push", "variance")
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        words = ("repulsion", "side", "normalisation", "entries", "sets", "attraction")
+        numbers = ("pull", "push", "variance", "temperature", "gamma", "eps")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in words + numbers)

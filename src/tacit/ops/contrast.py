@@ -1,6 +1,6 @@
 """Repulsion of every row from every column in tiles, so that memory grows with the rows and not with their pairs. Pure.
 
-Legend: r rows, c columns, d features; M_ij = row_i . column_j.
+Legend: r rows, c columns, d features; M_ij = row_i . column_j / divisor.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def log_sum_exp(
     temperature: float,
     entries: Entries = "plain",
     bounded: bool = False,
+    divisor: float = 1.0,
 ) -> Float[Tensor, ""]:
     """sum_i log sum_{j not in hidden_i} exp(phi(M_ij) / temperature), phi(x) = x, |x| or x^2 by `entries`.
 
@@ -39,6 +40,7 @@ def log_sum_exp(
     temperature serves as the shift and a pass over M is saved. The gradient is made beside the value, tile by tile.
     """
     shift = 1 / temperature if bounded and temperature >= _COLD else None
+    unit = temperature * divisor * (divisor if entries == "square" else 1)  # one pass divides by all of them
 
     def visit(m: Tensor, hide: Tensor, slope_wanted: bool) -> tuple[Tensor, Tensor]:
         slope = None
@@ -48,24 +50,24 @@ def log_sum_exp(
         elif entries == "square":
             slope = 2 * m if slope_wanted else None
             m.square_()
-        logits = m.div_(temperature).scatter_(1, hide, -torch.inf)
+        logits = m.div_(unit).scatter_(1, hide, -torch.inf)
         peak = logits.amax(dim=1, keepdim=True) if shift is None else shift
         mass = logits.sub_(peak).exp_().sum(dim=1, keepdim=True)
         value = (mass.log() + peak).sum()
-        error = logits.div_(mass * temperature)
+        error = logits.div_(mass * unit)
         return value, error if slope is None else error.mul_(slope)
 
     return _over_tiles("log_sum_exp", visit, rows, columns, hidden)
 
 
 def absolute_sum(
-    rows: Float[Tensor, "r d"], columns: Float[Tensor, "c d"], hidden: Int[Tensor, "r h"]
+    rows: Float[Tensor, "r d"], columns: Float[Tensor, "c d"], hidden: Int[Tensor, "r h"], divisor: float = 1.0
 ) -> Float[Tensor, ""]:
     """sum_i sum_{j not in hidden_i} |M_ij|."""
 
     def visit(m: Tensor, hide: Tensor, slope_wanted: bool) -> tuple[Tensor, Tensor]:  # noqa: ARG001
-        m.scatter_(1, hide, 0.0)
-        return m.abs().sum(dim=1).sum(), m.sign_()
+        m.div_(divisor).scatter_(1, hide, 0.0)
+        return m.abs().sum(dim=1).sum(), m.sign_().div_(divisor)
 
     return _over_tiles("absolute_sum", visit, rows, columns, hidden)
 

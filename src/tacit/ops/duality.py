@@ -17,7 +17,6 @@ from tacit.core.ranks import ALONE, Ranks
 from tacit.ops.contrast import Entries, absolute_sum, log_sum_exp
 from tacit.ops.covariance import centred, off_diagonal_energy
 from tacit.ops.gradients import known, wanted
-from tacit.ops.similarity import unit
 from tacit.ops.whitening import standardised
 
 __all__ = ["Repulsion", "Scaling", "Sets", "Side", "normalised", "off_diagonal_squares", "repulsion", "smaller_gram"]
@@ -38,7 +37,9 @@ def normalised(z: Float[Tensor, "n d"], how: Scaling, ranks: Ranks = ALONE) -> F
         return standardised(z, ranks)
     if how.startswith("centred"):
         z = centred(z, ranks)
-    return unit(z) * z.shape[1] ** 0.5 if how.endswith("samples") else z
+    if not how.endswith("samples"):
+        return z
+    return z * (z.shape[1] ** 0.5 / torch.linalg.vector_norm(z, dim=1, keepdim=True).clamp(min=1e-12))
 
 
 def smaller_gram(z: Float[Tensor, "n d"], ranks: Ranks = ALONE) -> Float[Tensor, "k k"]:
@@ -82,11 +83,11 @@ def _sample_gram(views: list[Tensor], ranks: Ranks, slopes: bool) -> _Found:
     if not slopes:
         return share, []
     if len(views) == 1:
-        return share, [4 * (m @ everyone[0])]
+        return share, [(4 * m) @ everyone[0]]  # factors go to the smaller matrix
     back = m.T if ranks.size == 1 else b @ everyone[0].T
     if ranks.size > 1:
         back.diagonal(first).zero_()
-    return share, [2 * (m @ everyone[1]), 2 * (back @ everyone[0])]
+    return share, [(2 * m) @ everyone[1], (2 * back) @ everyone[0]]
 
 
 def _sample_covariance(views: list[Tensor], ranks: Ranks, slopes: bool) -> _Found:
@@ -97,8 +98,9 @@ def _sample_covariance(views: list[Tensor], ranks: Ranks, slopes: bool) -> _Foun
     if not slopes:
         return share, []
     if len(views) == 1:
-        return share, [4 * torch.addcmul(a @ moments[0], a, p, value=-1)]
-    return share, [2 * torch.addcmul(x @ s, y, p, value=-1) for x, y, s in ((a, b, moments[1]), (b, a, moments[0]))]
+        return share, [torch.addcmul(a @ (4 * moments[0]), a, p, value=-4)]
+    crossed = ((a, b, moments[1]), (b, a, moments[0]))
+    return share, [torch.addcmul(x @ (2 * s), y, p, value=-2) for x, y, s in crossed]
 
 
 def _dimension_gram(views: list[Tensor], ranks: Ranks, slopes: bool) -> _Found:
@@ -111,14 +113,14 @@ def _dimension_gram(views: list[Tensor], ranks: Ranks, slopes: bool) -> _Found:
     if not slopes:
         return share, []
     crossed = ((grams[1], everyone[0], b), (grams[0], everyone[1], a))
-    return share, [2 * torch.addcmul(g @ e, z, diagonal, value=-1) for g, e, z in crossed]
+    return share, [torch.addcmul((2 * g) @ e, z, diagonal, value=-2) for g, e, z in crossed]
 
 
 def _dimension_covariance(views: list[Tensor], ranks: Ranks, slopes: bool) -> _Found:
     a, b = views
     c = ranks.total(a.T @ b).fill_diagonal_(0)
     share = torch.linalg.vector_norm(c, dim=1).square().sum() / ranks.size
-    return share, [2 * (b @ c.T), 2 * (a @ c)] if slopes else []
+    return share, [b @ (2 * c.T), a @ (2 * c)] if slopes else []
 
 
 _ROUTES = {
@@ -167,11 +169,10 @@ def repulsion(
             hidden = torch.cat([itself, itself.roll(len(rows) // 2, dims=0)], dim=1)
         elif sets == "cross" and kind == "exponential":
             hidden = itself[:, :0]
-        rows = rows / divisor
         if kind == "absolute":
-            share = absolute_sum(rows, columns, hidden)
+            share = absolute_sum(rows, columns, hidden, divisor)
         else:
-            share = log_sum_exp(rows, columns, hidden, temperature, entries, bounded)
+            share = log_sum_exp(rows, columns, hidden, temperature, entries, bounded, divisor)
         found = found + ranks.total(share) / count
     return found / 2 if sets == "cross" else found
 

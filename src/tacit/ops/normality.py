@@ -41,18 +41,17 @@ def epps_pulley(
     keep = wanted(y)
     with torch.no_grad():
         m, step = y.shape[0] * ranks.size, reach / (knots - 1)
-        t = torch.arange(knots, dtype=torch.float64) * step
+        t = torch.arange(knots, dtype=y.dtype, device=y.device)[:, None] * step
         weight = 2 * step * torch.exp(-t.square() / 2)
         weight[0] = weight[0] / 2
         weight[-1] = weight[-1] / 2
-        t, weight, normal = (v.to(y)[:, None] for v in (t, weight, torch.exp(-t.square() / 2)))
         rows = len(y) if y.is_cuda else max(1, _CHUNK // max(1, y.shape[1]))
         chunks = [chunk * step for chunk in y.detach().split(rows)]
         sums = y.new_zeros(2, knots, y.shape[1])
         for x in chunks:
             _add_waves(x, sums)
         real, imaginary = ranks.total(sums) / m
-        real = real - normal
+        real = real - torch.exp(-t.square() / 2)
         value = m * (weight * (real.square() + imaginary.square())).sum(dim=0).mean()
         slopes = []
         if keep:
@@ -102,6 +101,6 @@ def sliced_wasserstein(z: Float[Tensor, "n d"], axes: Float[Tensor, "d k"], rank
     """
     everyone = ranks.gather(z)
     m, k = len(everyone), axes.shape[1]
-    quantiles = torch.special.ndtri(torch.arange(1, m + 1, dtype=torch.float64) / (m + 1)).to(z)
+    quantiles = torch.special.ndtri(torch.arange(1, m + 1, dtype=z.dtype, device=z.device) / (m + 1))
     ordered = (everyone @ axes[:, ranks.rank :: ranks.size]).sort(dim=0).values
     return ranks.total((ordered - quantiles[:, None]).square().sum()) / (m * k)

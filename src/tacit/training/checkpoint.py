@@ -2,34 +2,41 @@
 
     state.json            the tree of the state, with {"tensor": name} where a tensor stands, and size and CRC-32 of each file
     system.safetensors    the weights and buffers under their own names; optimizer.safetensors, hooks.safetensors, ...
+    system/shard-*.safetensors   in place of the above where the weights are sharded: every process writes its own shards
 
-A checkpoint is written beside its place, synchronised, and renamed: it is complete or absent. Sharded tensors are gathered
-and the leading process writes them whole, so a checkpoint does not know how many processes made it, and any number reads it.
+A checkpoint is written beside its place, synchronised, and renamed when all processes are done: it is complete or absent.
+Any number of processes reads it, whatever number wrote it, and `read` without a process group gives whole tensors.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tacit.core.errors import CheckpointError, RunError
+from tacit.core.recipe import Machine
+from tacit.training import shards
 from tacit.training.disk import sync
+from tacit.training.runtime import Runtime
 from tacit.training.trees import is_sharded, map_tensors
 
 __all__ = ["place", "prune", "read", "saved_steps", "set_aside", "whole", "write"]
 
 _FORMAT = 1
+Like = Callable[[str, str], Any]  # part, name -> the tensor whose layout over the processes is wanted, or None
 
 
 def place(folder: Path, step: int) -> Path:
@@ -51,61 +58,157 @@ def whole(value: Any) -> Any:
     return map_tensors(value, gathered)
 
 
-def write(folder: Path, step: int, state: Mapping[str, Any]) -> Path:
-    """Write the checkpoint after `step` updates and return its folder; raises RunError, leaving nothing, where it cannot."""
+def write(folder: Path, step: int, state: Mapping[str, Any], runtime: Runtime | None = None) -> Path:
+    """Write the checkpoint after `step` updates and return its folder; raises RunError, leaving nothing, where it cannot.
+
+    All processes of `runtime` call it together. Parts of the state that hold sharded tensors are written by all of them; of
+    the others the leading process's count.
+    """
+    runtime = runtime or _alone()
     target = place(folder, step)
     beside = target.with_name(f"{target.name}.partial")
+    shared = [part for part, value in state.items() if _any_sharded(value)]
+    tree: dict[str, Any] = dict.fromkeys(state)
+    files: dict[str, dict[str, int]] = {}
+
+    def begin() -> int:
+        with _named(step, target):
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir(parents=True)
+            for part in (part for part in state if part not in shared):
+                tensors: dict[str, Tensor] = {}
+                tree[part] = _split(state[part], part, "", tensors)
+                if tensors:
+                    name = f"{part}.safetensors"
+                    save_file(shards.apart(tensors), beside / name)
+                    sync(beside / name)
+                    files[name] = dict(zip(("bytes", "crc32"), _measure(beside / name), strict=True))
+        return 0
+
+    def end() -> int:
+        with _named(step, target):
+            _write_tree(beside / "state.json", {"format": _FORMAT, "step": step, "files": files, "state": tree})
+            for name in files:  # the writer of tensors keeps them from other users; the folder's own rules shall hold
+                (beside / name).chmod((beside / "state.json").stat().st_mode)
+            for path in (*(beside / part for part in shared), beside):
+                sync(path)
+            os.rename(beside, target)
+            sync(target.parent)
+        return 0
+
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        tree: dict[str, Any] = {}
-        files = {}
-        for part, value in state.items():
+        runtime.by_leader(begin)
+        for part in shared:
             tensors: dict[str, Tensor] = {}
-            tree[part] = _split(value, part, "", tensors)
-            if tensors:
-                name = f"{part}.safetensors"
-                save_file(_apart(tensors), beside / name)
-                sync(beside / name)
-                files[name] = {"bytes": (beside / name).stat().st_size, "crc32": _crc32(beside / name)}
-        body = {"format": _FORMAT, "step": step, "files": files, "state": tree}
-        text = json.dumps(body)
-        (beside / "state.json").write_text(
-            f'{{"crc32": {zlib.crc32(text.encode())}, "body": {text}}}\n', encoding="utf-8"
-        )
-        sync(beside / "state.json")
-        for name in files:  # the writer of tensors keeps them from other users; the folder's own rules shall hold
-            (beside / name).chmod((beside / "state.json").stat().st_mode)
-        sync(beside)
-        os.rename(beside, target)
-        sync(target.parent)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(beside, ignore_errors=True)
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise RunError(f"the checkpoint of step {step} could not be written to {target}: {reason}") from error
+            tree[part] = _split(state[part], part, "", tensors)
+            with _named(step, target):
+                files.update(_write_shards(beside, part, tensors, runtime))
+        runtime.by_leader(end)
+    except (CheckpointError, RunError):
+        if runtime.leads:
+            shutil.rmtree(beside, ignore_errors=True)
+        raise
     return target
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The state that `write` was given, tensors on the CPU. Every file is checked first; a fault is a CheckpointError."""
+def _alone() -> Runtime:
+    return Runtime(torch.device("cpu"), Machine())
+
+
+@contextlib.contextmanager
+def _named(step: int, target: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise RunError(f"the checkpoint of step {step} could not be written to {target}: {reason}") from error
+
+
+def _any_sharded(value: Any) -> bool:
+    found: list[bool] = []
+
+    def look(tensor: Tensor) -> Tensor:
+        found.append(is_sharded(tensor))
+        return tensor
+
+    map_tensors(value, look)
+    return any(found)
+
+
+def _write_shards(
+    beside: Path, part: str, tensors: Mapping[str, Tensor], runtime: Runtime
+) -> dict[str, dict[str, int]]:
+    """Write the shards of all processes. In the leading one: what `state.json` says of each file."""
+    own, names = shards.write(beside / part, tensors)
+    mine = torch.tensor([_measure(beside / part / own) if own else (0, 0)], device=runtime.device)
+    rows = runtime.ranks.gather(mine).tolist()  # by rank, as the names
+    for size, _ in rows:
+        if size < 0:
+            raise OSError(-size, os.strerror(-size))
+    listed = [(name, row) for name, row in zip(names, rows, strict=True) if name] if runtime.leads else []
+    return {f"{part}/{name}": {"bytes": size, "crc32": crc} for name, (size, crc) in listed}
+
+
+def _write_tree(path: Path, body: Mapping[str, Any]) -> None:
+    text = json.dumps(body)
+    path.write_text(f'{{"crc32": {zlib.crc32(text.encode())}, "body": {text}}}\n', encoding="utf-8")
+    sync(path)
+
+
+def read(path: Path, like: Like | None = None, runtime: Runtime | None = None) -> dict[str, Any]:
+    """The state that `write` was given. Every file is checked first; a fault is a CheckpointError, the same in all processes.
+
+    All processes of `runtime` call it together. Tensors are whole and on the CPU, but for those to which `like(part, name)`
+    gives a sharded tensor of the same shape: of these each process gets its own shards.
+    """
+    runtime = runtime or _alone()
+    wanted = like or (lambda part, name: None)  # noqa: ARG005  (the protocol's names)
+    body = _checked(path, runtime)
+    try:
+        return {
+            part: _join(value, _tensors(path, part, body["files"], wanted, runtime))
+            for part, value in body["state"].items()
+        }
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def _tensors(path: Path, part: str, files: Mapping[str, Any], like: Like, runtime: Runtime) -> dict[str, Tensor]:
+    if f"{part}.safetensors" in files:
+        with safe_open(path / f"{part}.safetensors", framework="pt") as file:  # one whole tensor at a time in memory
+            return {name: shards.laid_out(file.get_tensor(name), like(part, name)) for name in file.keys()}  # noqa: SIM118
+    if any(name.startswith(f"{part}/") for name in files):
+        return shards.read(path / part, lambda name: like(part, name), together=runtime.ranks.size > 1)
+    return {}
+
+
+def _checked(path: Path, runtime: Runtime) -> dict[str, Any]:
+    """What state.json says, once every file is as it says. The processes share the reading, and reach the same verdict."""
     try:
         outer = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        body = outer["body"]
+        body: dict[str, Any] = outer["body"]
         if zlib.crc32(json.dumps(body).encode()) != outer["crc32"]:
             raise CheckpointError(f"{path / 'state.json'} is damaged: its checksum does not match")
         if body["format"] != _FORMAT:
             raise CheckpointError(f"{path} has format {body['format']}; this version of tacit reads format {_FORMAT}")
-        tensors = {}
-        for name, facts in body["files"].items():
-            size = (path / name).stat().st_size
-            if size != facts["bytes"]:
-                raise CheckpointError(f"{path / name} is damaged: it has {size} bytes of {facts['bytes']}")
-            if _crc32(path / name) != facts["crc32"]:
-                raise CheckpointError(f"{path / name} is damaged: its checksum does not match")
-            tensors[name.removesuffix(".safetensors")] = load_file(path / name)
-    except (OSError, SafetensorError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        files = {name: (facts["bytes"], facts["crc32"]) for name, facts in body["files"].items()}
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
-    return {part: _join(value, tensors.get(part, {})) for part, value in body["state"].items()}
+    rank, size = runtime.ranks.rank, runtime.ranks.size
+    found = [_measure(path / name) if i % size == rank else (0, 0) for i, name in enumerate(files)]
+    # shards are found by listing their folder, so nothing else may lie there
+    others = sum(str(file.relative_to(path)) not in files for file in path.glob("*/*")) if runtime.leads else 0
+    table = runtime.ranks.total(torch.tensor([*found, (others, 0)], device=runtime.device)).tolist()
+    for (name, (bytes_, crc32)), (size_, crc) in zip(files.items(), table[:-1], strict=True):
+        if size_ < 0:
+            raise CheckpointError(f"{path / name} is damaged: {os.strerror(-size_)}")
+        if size_ != bytes_:
+            raise CheckpointError(f"{path / name} is damaged: it has {size_} bytes of {bytes_}")
+        if crc != crc32:
+            raise CheckpointError(f"{path / name} is damaged: its checksum does not match")
+    if table[-1][0]:
+        raise CheckpointError(f"{path} is damaged: it holds {table[-1][0]} files that its state.json does not know")
+    return body
 
 
 def prune(folder: Path, keep: int) -> None:
@@ -125,25 +228,16 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-def _crc32(path: Path) -> int:
+def _measure(path: Path) -> tuple[int, int]:
+    """Size and CRC-32 of a file, or minus the error's number and 0: two integers, which cross processes easily."""
     crc = 0
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            crc = zlib.crc32(block, crc)
-    return crc
-
-
-def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Contiguous CPU tensors of which no two share memory, as the file format wants; tied weights are stored twice."""
-    seen: set[int] = set()
-    apart = {}
-    for name, tensor in tensors.items():
-        flat = tensor.cpu().contiguous()
-        if (memory := flat.untyped_storage().data_ptr()) in seen:
-            flat = flat.clone()
-        seen.add(memory)
-        apart[name] = flat
-    return apart
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                crc = zlib.crc32(block, crc)
+            return file.tell(), crc
+    except OSError as error:
+        return -(error.errno or errno.EIO), 0
 
 
 def _split(value: Any, part: str, path: str, tensors: dict[str, Tensor]) -> Any:
@@ -175,6 +269,5 @@ def _join(value: Any, tensors: Mapping[str, Tensor]) -> Any:
     if kind in ("list", "tuple"):
         entries = [_join(entry, tensors) for entry in item]
         return entries if kind == "list" else tuple(entries)
-    # a copy: memory that torch allocates is aligned, so the arithmetic on it is the same as before the interruption
-    tensor = tensors[item].clone()
+    tensor = tensors[item]
     return tensor if kind == "tensor" else tensor.numpy()

@@ -154,9 +154,10 @@ class Run:
         if self.runtime.leads:
             self.metrics.add(step, name, value)
 
-    def _write_metrics(self, *, now: bool) -> None:
+    def _write_metrics(self, *, now: bool) -> int:
         try:
             self.metrics.write(now=now)
+            return 0
         except OSError as error:
             raise RunError(
                 f"step {self.step}: {self.metrics.path} could not be written: {error.strerror or error}. {self._way_out()}"
@@ -179,24 +180,26 @@ class Run:
     def save(self) -> None:
         """Write a checkpoint, metrics first, so that no checkpoint knows of rows that are not on the disk."""
         self.watch.settle()
-        everything = checkpoint.whole(self._state())
+        state.check_finite(self.system, self.step, last_good(self.folder.path), self.runtime.ranks)
+        self.runtime.by_leader(lambda: self._write_metrics(now=True))
+        try:
+            checkpoint.write(self.folder.path, self.step, self._state(), self.runtime)
+        except RunError as error:
+            if self.runtime.leads:
+                raise RunError(f"{error}. {self._way_out()}") from error
+            raise
 
-        def write() -> int:
-            state.check_finite(everything["system"], self.system, self.step, last_good(self.folder.path))
-            self._write_metrics(now=True)
+        def tidy() -> int:
             try:
-                checkpoint.write(self.folder.path, self.step, {**everything, "run": self._position()})
                 checkpoint.prune(self.folder.path, self.recipe.checks.keep)
                 self.folder.set_state("running", self.step, self.recipe.steps)
-            except RunError as error:
-                raise RunError(f"{error}. {self._way_out()}") from error
             except OSError as error:
                 raise RunError(
                     f"step {self.step}: {self.folder.path} could not be written: {error.strerror or error}. {self._way_out()}"
                 ) from error
             return 0
 
-        self.runtime.by_leader(write)
+        self.runtime.by_leader(tidy)
         self.saved = self.step
 
     def _state(self) -> dict[str, Any]:
@@ -205,7 +208,8 @@ class Run:
             "system": self.system.state_dict(),
             "optimizer": state.of_optimizer(self.optimizer, self.system),
             "scaler": self.scaler.state_dict() if self.scaler else None,
-            "hooks": hooks,
+            "hooks": checkpoint.whole(hooks),
+            "run": self._position() if self.runtime.leads else None,
         }
 
     def _position(self) -> dict[str, int]:
@@ -213,33 +217,28 @@ class Run:
 
     def _resume(self) -> None:
         """Load the newest checkpoint that can be read; one that cannot is named in a warning and set aside."""
-        found: dict[str, Any] = {}
+        like = state.layout(self.system) if self.runtime.sharded else None
+        faults: list[tuple[Path, CheckpointError]] = []
 
-        def choose() -> int:
-            faults = []
-            for step in checkpoint.saved_steps(self.folder.path):
-                path = checkpoint.place(self.folder.path, step)
-                try:
-                    found.update(checkpoint.read(path))
-                except CheckpointError as error:
-                    faults.append((path, error))
-                    continue
-                for bad, fault in faults:
-                    aside = checkpoint.set_aside(bad)
-                    self.folder.note(f"{fault}. It is now {aside.name}; going on from step {step}", logging.WARNING)
-                return step
+        def next_newest() -> int:
+            steps = checkpoint.saved_steps(self.folder.path)
+            return steps[len(faults)] if len(faults) < len(steps) else 0
+
+        while step := self.runtime.by_leader(next_newest):
+            path = checkpoint.place(self.folder.path, step)
+            try:
+                found = checkpoint.read(path, like, self.runtime)
+                break
+            except CheckpointError as error:
+                faults.append((path, error))
+        else:
             if faults:
                 raise CheckpointError(
                     f"no checkpoint of {self.folder.path} can be read: {'; '.join(str(fault) for _, fault in faults)}. Restore "
                     "one, or start in a new folder"
                 )
-            return 0
-
-        step = self.runtime.by_leader(choose)
-        if not step:
             return
-        path = checkpoint.place(self.folder.path, step)
-        found = found or checkpoint.read(path)
+        self.runtime.by_leader(lambda: self._set_aside(faults, step))
         state.load_system(self.system, found["system"], path)
         state.load_optimizer(self.optimizer, self.system, found["optimizer"], path)
         if self.scaler and found["scaler"]:
@@ -248,6 +247,12 @@ class Run:
             if name in found["hooks"] and hasattr(hook, "load_state_dict"):
                 hook.load_state_dict(found["hooks"][name])
         self.step = self.saved = step
+
+    def _set_aside(self, faults: Sequence[tuple[Path, CheckpointError]], step: int) -> int:
+        for bad, fault in faults:
+            aside = checkpoint.set_aside(bad)
+            self.folder.note(f"{fault}. It is now {aside.name}; going on from step {step}", logging.WARNING)
+        return 0
 
     # the end
 

@@ -1,30 +1,51 @@
-"""The state of a system and an optimiser as plain named tensors, and back: the same whether weights are whole or sharded."""
+"""The state of a system and an optimiser as plain named tensors, and back, whole or sharded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tacit.core.errors import CheckpointError, RunError
+from tacit.core.ranks import ALONE, Ranks
 from tacit.training.trees import is_sharded
 
-__all__ = ["check_finite", "load_optimizer", "load_system", "of_optimizer"]
+__all__ = ["check_finite", "layout", "load_optimizer", "load_system", "of_optimizer"]
 
 
-def check_finite(weights: Mapping[str, Tensor], system: nn.Module, step: int, left: str) -> None:
-    """Refuse to save learning weights that are not finite: a gradient can break where the loss was still a number."""
-    names = [name for name, p in system.named_parameters() if p.requires_grad]
-    odd = [name for name in names if not torch.isfinite(weights[name]).all()]
+def check_finite(system: nn.Module, step: int, left: str, ranks: Ranks = ALONE) -> None:
+    """Refuse to save learning weights that are not finite: a gradient can break where the loss was still a number.
+
+    All processes call it together, each looks at its own shards, and all raise.
+    """
+    learning: dict[str, Any] = {name: p for name, p in system.named_parameters() if p.requires_grad}
+    if not learning:
+        return
+    own = [p.to_local() if is_sharded(p) else p for p in learning.values()]
+    counts = ranks.total(torch.stack([(~torch.isfinite(p)).any() for p in own]).long()).tolist()
+    odd = [name for name, count in zip(learning, counts, strict=True) if count]
     if odd:
         raise RunError(
             f"step {step}: weights are not finite though the loss was: {', '.join(odd[:3])}"
             + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
             + f". {left} Lower optim.lr or bound the gradient with clip=1.0"
         )
+
+
+def layout(system: nn.Module) -> Callable[[str, str], Any]:
+    """(part, name in a checkpoint) -> the tensor of the sharded `system` whose layout over the processes it shall have."""
+    weights, params = system.state_dict(), dict(system.named_parameters())
+
+    def like(part: str, name: str) -> Any:
+        # moments are laid out as their parameter; its name ends where the path into its memory begins
+        return (
+            weights.get(name) if part == "system" else params.get(name.split("/")[0]) if part == "optimizer" else None
+        )
+
+    return like
 
 
 def of_optimizer(optimizer: torch.optim.Optimizer, system: nn.Module) -> dict[str, dict[str, Any]]:
@@ -35,7 +56,7 @@ def of_optimizer(optimizer: torch.optim.Optimizer, system: nn.Module) -> dict[st
 
 
 def load_system(system: nn.Module, weights: Mapping[str, Any], path: Path) -> None:
-    """Load whole tensors into a system, sharded or not; every name and shape must fit."""
+    """Load tensors, laid out as the system's own, into it; every name and shape must fit."""
     own = system.state_dict()
     odd = sorted(own.keys() ^ weights.keys())
     if odd:
@@ -46,7 +67,7 @@ def load_system(system: nn.Module, weights: Mapping[str, Any], path: Path) -> No
             f"{path} does not fit the system: {listed}: build the system from the run's own recipe.yaml"
         )
     try:
-        system.load_state_dict({name: _as(value, own[name]) for name, value in weights.items()})
+        system.load_state_dict(dict(weights))
     except RuntimeError as error:
         text = " ".join(str(error).split())
         raise CheckpointError(f"{path} does not fit the system: {text}") from error
@@ -55,7 +76,7 @@ def load_system(system: nn.Module, weights: Mapping[str, Any], path: Path) -> No
 def load_optimizer(
     optimizer: torch.optim.Optimizer, system: nn.Module, memory: Mapping[str, Mapping[str, Any]], path: Path
 ) -> None:
-    """Load what `of_optimizer` gave, whole tensors into sharded ones too."""
+    """Load what `of_optimizer` gave, laid out as the parameters."""
     names = {id(p): name for name, p in system.named_parameters()}
     params = [p for group in optimizer.param_groups for p in group["params"]]
     if odd := sorted(memory.keys() - {names[id(p)] for p in params}):
@@ -63,15 +84,5 @@ def load_optimizer(
     state = {}
     for i, p in enumerate(params):
         if names[id(p)] in memory:
-            state[i] = {name: _as(value, p) for name, value in memory[names[id(p)]].items()}
+            state[i] = dict(memory[names[id(p)]])
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _as(value: Any, like: Any) -> Any:
-    """`value` laid out as `like` where that is sharded and of its shape."""
-    if is_sharded(like) and isinstance(value, Tensor) and value.shape == like.shape:
-        from torch.distributed.tensor import distribute_tensor  # loaded already, by whoever has sharded `like`
-
-        # every process has read the whole tensor, so none needs to be sent
-        return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
-    return value

@@ -96,6 +96,19 @@ class Image:
         )
 
     @staticmethod
+    def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """Operations that are switched off make their own settings idle."""
+        strengths = ("brightness", "contrast", "saturation", "hue")
+        found = {}
+        if not settings["jitter"]:
+            found |= dict.fromkeys(strengths, "jitter is 0, so no colour is changed")
+        elif not any(settings[name] for name in strengths):
+            found["jitter"] = "brightness, contrast, saturation and hue are all 0"
+        if not settings["blur"]:
+            found |= dict.fromkeys(("blur_sigma", "blur_kernel"), "blur is 0")
+        return found
+
+    @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
         """Ranges must rise; the blur kernel must be odd and its reflected border must fit into the view."""
         for name in ("scale", "ratio", "blur_sigma"):

@@ -1,0 +1,66 @@
+"""The laws of objectives for every part of the role, each at a batch larger and one smaller than the width."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tacit.core.errors import RecipeError
+from tacit.core.laws import check_objective
+from tacit.core.parts import find, parts
+
+KINDS = [part.kind for part in parts("objective") if part.target.startswith("tacit.")]
+STOPPED = {"dclw", "tico", "visreg"}  # they stop gradients on purpose
+NARROW = {"w-mse"}  # refuses a batch that is not larger than the width
+
+
+def make(kind):
+    """The objective in eval mode, where the state of 'tico' stays; that of the others has none."""
+    return lambda: find("objective", kind)().eval()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_obeys_the_laws(kind):
+    for n, d in ((8, 6), (4, 12)):
+        if n > d or kind not in NARROW:
+            check_objective(make(kind), n=n, d=d, exact_gradient=kind not in STOPPED)
+
+
+@pytest.mark.compile
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_compiles_without_a_graph_break(kind):
+    check_objective(make(kind), exact_gradient=kind not in STOPPED, compiles=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_sample_is_refused_with_a_remedy(kind):
+    one = torch.zeros(1, 4)
+    with pytest.raises(RecipeError) as caught:
+        make(kind)()(one, one)
+    assert str(caught.value) == (
+        f"objective {kind!r} needs at least 2 samples over all ranks, found 1: raise the batch size"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_terms_add_up_to_the_loss(kind, rng):
+    a, b = torch.randn(2, 8, 6, dtype=torch.float64, generator=rng)
+    terms = make(kind)()(a, b)
+    loss = terms.pop("loss")
+    if terms:
+        torch.testing.assert_close(sum(terms.values()), loss)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_downhill_brings_the_loss_down(kind, rng):
+    a, b = (z.requires_grad_() for z in torch.randn(2, 8, 6, dtype=torch.float64, generator=rng).unbind())
+    objective = make(kind)()
+
+    def loss(a, b):
+        torch.manual_seed(0)
+        return objective(a, b)["loss"]
+
+    before = loss(a, b)
+    slopes = torch.autograd.grad(before, (a, b))
+    size = 1e-4 / sum(slope.norm() for slope in slopes)
+    assert loss(a - size * slopes[0], b - size * slopes[1]) < before
