@@ -130,15 +130,15 @@ def test_disagreement_is_zero_for_equal_models_and_the_variance_otherwise():
 
 
 def test_bad_requests_are_refused():
-    with pytest.raises(DataError, match="execute=4: of a plan of 3 actions between 1 and 3 can be executed"):
+    with pytest.raises(DataError, match=r"execute=4: of a plan of 3 actions between 1 and 3 can be executed"):
         Agent(CEM(), lambda x: None, width=2, horizon=3, execute=4)
     with pytest.raises(DataError, match=r"state \[1, 2\] and goal \[2, 2\] must have one shape"):
         goal_energy(add, torch.zeros(1, 2), torch.zeros(2, 2))
-    with pytest.raises(DataError, match="5 action sequences do not split over 2 states"):
+    with pytest.raises(DataError, match=r"5 action sequences do not split over 2 states"):
         goal_energy(add, torch.zeros(2, 2), torch.zeros(2, 2))(torch.zeros(5, 3, 2))
-    with pytest.raises(DataError, match="disagreement needs at least 2 models, found 1"):
+    with pytest.raises(DataError, match=r"disagreement needs at least 2 models, found 1"):
         disagreement([add], torch.zeros(1, 2))
     planner = MPPI(samples=4, elites=2, iterations=1)
     agent = Agent(planner, lambda x: lambda a: a.square().sum((1, 2)), width=2, horizon=2, problems=2)
-    with pytest.raises(DataError, match="one environment takes one action, this agent plans for 2 problems"):
+    with pytest.raises(DataError, match=r"one environment takes one action, this agent plans for 2 problems"):
         episode(Line([1.0, 0.0]), agent)

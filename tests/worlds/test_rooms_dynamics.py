@@ -8,7 +8,7 @@ from scipy.special import iv
 
 from tacit.core import random as core
 from tacit.worlds.rooms import all_layouts, bounce, draw, normalise, path_length, random_layouts, roll, stay_put
-from tacit.worlds.rooms.draws import keys, normal, truncated_normal, uniform, von_mises
+from tacit.worlds.rooms.draws import keys, normal_pair, truncated_normal, uniform, von_mises
 from tacit.worlds.rooms.dynamics import contact_noise
 from tacit.worlds.rooms.layouts import Layouts, fixed_layouts
 from tacit.worlds.rooms.pictures import draw_dot, draw_walls, normalise_position, unnormalise_position
@@ -57,7 +57,7 @@ def test_draws_are_those_of_core_and_do_not_depend_on_their_neighbours():
                 core.key(3, "rooms", "train", i), number
             )
     assert torch.equal(uniform(k, torch.tensor(9)), uniform(k, 9))
-    assert torch.equal(torch.stack([normal(k[i : i + 1], 4)[0] for i in range(5)]), normal(k, 4))
+    assert torch.equal(torch.cat([normal_pair(k[i : i + 1], 4) for i in range(5)]), normal_pair(k, 4))
 
 
 def test_distributions_have_their_closed_forms():
@@ -72,9 +72,9 @@ def test_distributions_have_their_closed_forms():
     assert length.var().item() == pytest.approx(variance, rel=1e-3)
     assert length.min() >= 0.2
     assert length.max() <= 1.8
-    z = normal(keys(torch.arange(100_000), 0, "z"), 0)
-    assert abs(z.mean().item()) < 5 / 100_000**0.5
-    assert z.var().item() == pytest.approx(1, abs=5 * (2 / 100_000) ** 0.5)
+    z = normal_pair(keys(torch.arange(100_000), 0, "z"), 0)
+    torch.testing.assert_close(z.mean(0), torch.zeros(2, dtype=torch.float64), rtol=0, atol=5 / 100_000**0.5)
+    torch.testing.assert_close(z.T.cov(), torch.eye(2, dtype=torch.float64), rtol=0, atol=5 * (2 / 100_000) ** 0.5)
 
 
 def test_every_layout_is_equally_likely_and_listed_in_the_published_order():
@@ -213,3 +213,18 @@ def test_path_length_is_the_least_over_all_ways_through_the_door():
 def test_dot_keeps_leading_axes():
     position = torch.rand(2, 3, 2) * 60
     assert torch.equal(draw_dot(position)[1, 2], draw_dot(position[1, 2]))
+
+
+@pytest.mark.gpu
+def test_the_same_on_a_gpu(many):
+    """Integer draws are equal bit by bit; positions up to the rounding of the device's own functions."""
+    k, layouts, place, action = many
+    there = layouts.to("cuda")
+    assert torch.equal(uniform(k.cuda(), 5).cpu(), uniform(k, 5))
+    noise = contact_noise(k.cuda(), 2)
+    torch.testing.assert_close(noise.cpu(), contact_noise(k, 2))
+    torch.testing.assert_close(stay_put(place.cuda(), action.cuda(), there).cpu(), stay_put(place, action, layouts))
+    one = bounce(place.cuda(), action.cuda(), there, noise).cpu()
+    torch.testing.assert_close(one, bounce(place, action, layouts, contact_noise(k, 2)))
+    same = draw(place[:50].cuda(), there[:50]).cpu() == draw(place[:50], layouts[:50])
+    assert same.double().mean() > 0.9999

@@ -81,30 +81,30 @@ def test_fixed_layout_and_picture(make):
 
 def test_bad_input_is_refused_in_one_sentence(make):
     env = make()
-    with pytest.raises(DataError, match="this environment has no episode yet: call reset first"):
+    with pytest.raises(DataError, match=r"this environment has no episode yet: call reset first"):
         env.step(np.zeros(2, dtype=np.float32))
     env.reset(seed=0)
     with pytest.raises(
         DataError, match=r"action \[3.0, 0.0\] lies outside the bounds .*: clip it, or make the environment"
     ):
         env.step(np.array([3.0, 0.0]))
-    with pytest.raises(DataError, match="an action needs finite numbers"):
+    with pytest.raises(DataError, match=r"an action needs finite numbers"):
         env.step(np.array([np.nan, 0.0]))
     with pytest.raises(DataError, match=r"an action has the shape \(2,\), found \(3,\)"):
         env.step(np.zeros(3))
-    with pytest.raises(UnknownNameError, match="no reset option named 'location'"):
+    with pytest.raises(UnknownNameError, match=r"no reset option named 'location'"):
         env.reset(options={"location": (1, 2)})
     with pytest.raises(DataError, match=r"reset option 'start' needs two numbers \(x, y\) in pixels"):
         env.reset(options={"start": (1, 2, 3)})
-    with pytest.raises(DataError, match="wall=3.0: a wall stands between 20 and 44 pixels"):
+    with pytest.raises(DataError, match=r"wall=3.0: a wall stands between 20 and 44 pixels"):
         env.reset(options={"layout": (3, 18)})
-    with pytest.raises(DataError, match="longer steps could pass the wall"):
+    with pytest.raises(DataError, match=r"longer steps could pass the wall"):
         make(max_step=9)
-    with pytest.raises(DataError, match="steps=0: an episode has at least one step"):
+    with pytest.raises(DataError, match=r"steps=0: an episode has at least one step"):
         make(steps=0)
-    with pytest.raises(UnknownNameError, match="no criterion named 'pldn'. Did you mean 'pldm'"):
+    with pytest.raises(UnknownNameError, match=r"no criterion named 'pldn'. Did you mean 'pldm'"):
         make(criterion="pldn")
-    with pytest.raises(UnknownNameError, match="no render mode named 'human'"):
+    with pytest.raises(UnknownNameError, match=r"no render mode named 'human'"):
         make(render_mode="human")
     clipped, plain = make(outside="clip"), make()
     for one in (clipped, plain):

@@ -7,11 +7,13 @@ import torch
 from tacit.core.errors import DataError, UnknownNameError
 from tacit.core.laws.source import check_source
 from tacit.core.spec import Spec
+from tacit.core.values import Batch, Facts, View
 from tacit.worlds.rooms import (
     Rooms,
     Tasks,
     baselines,
     draw,
+    normalise,
     oracle,
     play,
     published_tasks,
@@ -152,7 +154,7 @@ def test_criteria_differ_where_they_should():
     outcome = play(tasks, touch_and_leave, steps=200)
     assert outcome.success("pldm").all()
     assert not outcome.success("eb-jepa").any()
-    with pytest.raises(UnknownNameError, match="no criterion named 'ebjepa'. Did you mean 'eb-jepa'"):
+    with pytest.raises(UnknownNameError, match=r"no criterion named 'ebjepa'. Did you mean 'eb-jepa'"):
         outcome.success("ebjepa")
 
 
@@ -172,6 +174,25 @@ def test_source_obeys_its_laws_and_its_clips_their_dynamics():
     assert torch.equal(source.read([7]).action[0], a[2])
 
 
+def test_views_normalise_every_frame_by_itself_and_keep_the_rest():
+    source = RoomClips(count=4, frames=5)
+    views = Spec("views", "rooms").build(source.facts)
+    batch = source.read([0, 3])
+    seen = views(batch, 0, 0)
+    x = seen.views["image"].data
+    assert x.shape == batch.views["image"].data.shape
+    assert x.dtype == torch.float32
+    torch.testing.assert_close(x[1, :, 2], normalise(batch.views["image"].data[1, :, 2]))
+    assert seen.action is batch.action
+    assert seen.facts is batch.facts
+    frame = Batch({"image": View(batch.views["image"].data[:, :, 0])}, batch.ids)
+    torch.testing.assert_close(views.plain(frame).views["image"].data, x[:, :, 0])
+    with pytest.raises(DataError, match=r"the data have 3 channels: take the source 'rooms'"):
+        Spec("views", "rooms").build(Facts(channels=3))
+    with pytest.raises(DataError, match=r"views 'rooms' need pictures of one size"):
+        views.plain(Batch({"image": View([torch.zeros(2, 65, 65)])}, torch.tensor([0])))
+
+
 def test_splits_and_layouts_of_a_source():
     train, valid = RoomClips(count=5), RoomClips(count=5, split="valid")
     assert train.digest() != valid.digest()
@@ -180,9 +201,9 @@ def test_splits_and_layouts_of_a_source():
     assert fixed.facts["wall"].tolist() == [32, 32]
     assert fixed.facts["door"].tolist() == [10, 10]
     assert (fixed.facts["position"] > 4).all()
-    with pytest.raises(UnknownNameError, match="no split named 'tset'. Did you mean 'test'"):
+    with pytest.raises(UnknownNameError, match=r"no split named 'tset'. Did you mean 'test'"):
         RoomClips(split="tset")
-    with pytest.raises(DataError, match="sample 5 does not exist: there are 5, from 0 to 4"):
+    with pytest.raises(DataError, match=r"sample 5 does not exist: there are 5, from 0 to 4"):
         train.read([5])
 
 
@@ -196,10 +217,10 @@ def test_bad_tasks_and_actions_are_refused():
         begin([10.0, 10.0], [10.0, 10.0])
     with pytest.raises(DataError, match=r"the start \[\[32.0, 40.0\]\] must lie inside the rooms: between 4 and 60"):
         begin([32.0, 40.0], [10.0, 10.0])
-    with pytest.raises(DataError, match="the goal needs finite coordinates"):
+    with pytest.raises(DataError, match=r"the goal needs finite coordinates"):
         begin([10.0, 10.0], [float("nan"), 10.0])
     worlds = begin([10.0, 10.0], [50.0, 10.0])
     with pytest.raises(DataError, match=r"1 worlds need actions \[1, 2\], found \[1, 3\]"):
         worlds.step(torch.zeros(1, 3))
-    with pytest.raises(DataError, match="the actions of these episodes were not all finite numbers"):
+    with pytest.raises(DataError, match=r"the actions of these episodes were not all finite numbers"):
         play(worlds.tasks, lambda worlds: worlds.position * float("nan"), steps=2)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tacit.core.random import key
 
-__all__ = ["keys", "normal", "truncated_normal", "uniform", "von_mises"]
+__all__ = ["keys", "normal_pair", "truncated_normal", "uniform", "von_mises"]
 
 _CELLS = 8192
 
@@ -49,10 +49,11 @@ def uniform(keys: Tensor, draw: Tensor | int) -> Tensor:
     return _right(_mix(keys + place), 11).double() * 2.0**-53
 
 
-def normal(keys: Tensor, draw: Tensor | int) -> Tensor:
-    """Standard normal number `draw` under each key (Box-Muller; it uses the uniform draws 2 draw and 2 draw + 1)."""
-    radius = (-2 * (1 - uniform(keys, 2 * draw)).log()).sqrt()
-    return radius * (2 * math.pi * uniform(keys, 2 * draw + 1)).cos()
+def normal_pair(keys: Tensor, draw: Tensor | int) -> Tensor:
+    """Two independent standard normal numbers [... 2] under each key (Box-Muller on the uniform draws `draw` and `draw` + 1)."""
+    radius = (-2 * (1 - uniform(keys, draw)).log()).sqrt()
+    angle = 2 * math.pi * uniform(keys, draw + 1)
+    return radius.unsqueeze(-1) * torch.stack([angle.cos(), angle.sin()], -1)
 
 
 def truncated_normal(u: Tensor, mean: float, std: float, low: float, high: float) -> Tensor:

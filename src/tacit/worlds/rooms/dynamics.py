@@ -10,26 +10,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from tacit.worlds.rooms.draws import normal
-from tacit.worlds.rooms.layouts import FAR, NEAR, Layouts
+from tacit.worlds.rooms.draws import normal_pair
+from tacit.worlds.rooms.layouts import FAR, HALF_DOOR, HALF_WALL, NEAR, Layouts
 
 __all__ = ["CONTACT_STD", "Rule", "bounce", "contact_noise", "roll", "stay_put"]
 
 CONTACT_STD = 0.5  # of the noise after a bounce, pixels
 _INSET = 0.3  # a coordinate on or beyond a wall is set this far inside
-_BORDERS = (NEAR, FAR)
+_CONTACT_DRAWS = 1 << 20  # above the draws of tasks and walks, below those of policies
 Rule = Literal["bounce", "stay-put"]
 
 
-def _touches(p: Tensor, q: Tensor, line: Tensor | float) -> Tensor:
-    """Does the step from p to q touch or cross the line?"""
-    return (p - line).sign() * (q - line).sign() <= 0
-
-
-def _share(p: Tensor, q: Tensor, line: Tensor | float) -> Tensor:
-    """Which share of the step lies before the line; 0 for a step along it (where a slope would be 0/0)."""
-    step = q - p
-    return torch.where(step == 0, torch.zeros_like(step), (line - p) / torch.where(step == 0, 1, step))
+def _safe(step: Tensor) -> Tensor:
+    """A step to divide by: along a line that is met, a step of 0 begins on it, and any other number will do."""
+    return torch.where(step == 0, 1, step)
 
 
 def stay_put(position: Tensor, action: Tensor, layouts: Layouts) -> Tensor:
@@ -40,18 +34,19 @@ def stay_put(position: Tensor, action: Tensor, layouts: Layouts) -> Tensor:
     a face is through.
     """
     ahead = position + action
-    px, py = position.unbind(-1)
-    qx, qy = ahead.unbind(-1)
-    blocked = torch.zeros_like(px, dtype=torch.bool)
-    for border in _BORDERS:
-        blocked |= _touches(px, qx, border) | _touches(py, qy, border)
-    left, right = layouts.left, layouts.right
-    for jamb, outward in ((layouts.high, qy > py), (layouts.low, qy < py)):
-        x = px + _share(py, qy, jamb) * (qx - px)
-        blocked |= outward & _touches(py, qy, jamb) & (x >= left) & (x <= right)
-    for face in (left, right):
-        y = py + _share(px, qx, face) * (qy - py)
-        blocked |= _touches(px, qx, face) & ((y < layouts.low) | (y > layouts.high))
+    (px, py), (qx, qy) = position.unsqueeze(-1).unbind(-2), ahead.unsqueeze(-1).unbind(-2)  # each [n 1]
+    dx, dy = qx - px, qy - py
+    wall, door = layouts.wall.unsqueeze(-1), layouts.door.unsqueeze(-1)
+    border = ((ahead <= NEAR) | (ahead >= FAR) | (position <= NEAR) | (position >= FAR)).any(-1)
+    # lines to the left and right [n 2]: a point before and a point behind have a product below 0, a touch has 0
+    before = px - layouts.faces
+    y = py - before * (dy / _safe(dx))
+    face = (before * (qx - layouts.faces) <= 0) & ((y - door).abs() > HALF_DOOR)
+    before = py - layouts.jambs
+    x = px - before * (dx / _safe(dy))
+    outward = torch.cat([dy < 0, dy > 0], -1)
+    jamb = outward & (before * (qy - layouts.jambs) <= 0) & ((x - wall).abs() <= HALF_WALL)
+    blocked = border | (face | jamb).any(-1)
     return torch.where(blocked.unsqueeze(-1), position, ahead)
 
 
@@ -64,9 +59,9 @@ def roll(position: Tensor, actions: Tensor, layouts: Layouts) -> Tensor:
     return torch.stack(path, 1)
 
 
-def contact_noise(keys: Tensor, step: Tensor | int) -> Tensor:
+def contact_noise(keys: Tensor, step: int) -> Tensor:
     """The standard normal pair [n 2] that belongs to step number `step` of the episode with this key."""
-    return torch.stack([normal(keys, 2 * step), normal(keys, 2 * step + 1)], -1)
+    return normal_pair(keys, _CONTACT_DRAWS + 2 * step)
 
 
 def bounce(position: Tensor, action: Tensor, layouts: Layouts, noise: Tensor) -> Tensor:
@@ -77,49 +72,49 @@ def bounce(position: Tensor, action: Tensor, layouts: Layouts, noise: Tensor) ->
     room of the contact, at least the tiniest bit inside. Steps shorter than the door (8 pixels) cannot pass through anything.
     """
     ahead = position + action
-    px, py = position.unbind(-1)
-    qx, qy = ahead.unbind(-1)
+    step = ahead - position
     noise = CONTACT_STD * noise.to(position.dtype)
-    left, right, low, high = layouts.left, layouts.right, layouts.low, layouts.high
+    px, py = position.unbind(-1)
+    slope = step.flip(-1) / _safe(step)  # dy / dx, dx / dy
+    wall, door, faces = layouts.wall, layouts.door, layouts.faces
 
-    # out of the doorway across a jamb: no room to be clamped to, the doorway is wider than any noise
-    result, done = ahead, torch.zeros_like(px, dtype=torch.bool)
-    for jamb, crosses, back in ((high, (qy > high) & (py <= high), -1.0), (low, (qy < low) & (py >= low), 1.0)):
-        x = px + _share(py, qy, jamb) * (qx - px)
-        hit = crosses & (x >= left) & (x <= right)
-        held = torch.stack([x + noise[..., 0], jamb + back * noise[..., 1].abs()], -1)
-        result = torch.where((hit & ~done).unsqueeze(-1), held, result)
-        done = done | hit
+    # out of the doorway across a jamb: nothing to be clamped to, the doorway is wider than any noise
+    down = step[..., 1] > 0
+    line = torch.where(down, layouts.high, layouts.low)
+    sign = torch.where(down, 1.0, -1.0).to(line.dtype)
+    behind = (ahead[..., 1] - line) * sign > 0
+    jamb = behind & ((py - line) * sign <= 0) & (step[..., 1] != 0)
+    x = px + (line - py) * slope[..., 1]
+    jamb = jamb & ((x - wall).abs() <= HALF_WALL)
+    held = torch.stack([x + noise[..., 0], line - sign * noise[..., 1].abs()], -1)
 
-    on_left = layouts.wall > px
-    west, east = torch.where(on_left, NEAR, right), torch.where(on_left, left, FAR)
-
-    def side(line: Tensor, is_wall: Tensor) -> tuple[Tensor, Tensor]:
-        y = py + _share(px, qx, line) * (qy - py)
-        return _touches(px, qx, line) & ~(is_wall & (y >= low) & (y <= high)), y
-
-    hit_west, y_west = side(west, ~on_left)
-    hit_east, y_east = side(east, on_left)
-    hit_x = hit_west | hit_east
-    across = torch.stack([torch.where(hit_west, west, east), torch.where(hit_west, y_west, y_east)], -1)
-
-    hit_top, hit_bottom = _touches(py, qy, NEAR), _touches(py, qy, FAR)
-    hit_y = hit_top | hit_bottom
-    line = torch.where(hit_top, torch.full_like(py, NEAR), FAR)
-    along = torch.stack([px + _share(py, qy, line) * (qx - px), line], -1)
-
+    # the borders of the room on both axes; the wall's face takes the place of one
+    on_left = px < wall
+    low, high = _room(on_left, position, faces)
+    hit_low = (position - low) * (ahead - low) <= 0
+    hit = hit_low | ((position - high) * (ahead - high) <= 0)
+    line = torch.where(hit_low, low, high)
+    there = position.flip(-1) + (line - position) * slope  # y on the line of x, x on the line of y
+    hit_x = hit[..., 0] & ~((on_left != hit_low[..., 0]) & ((there[..., 0] - door).abs() <= HALF_DOOR))
+    hit_y = hit[..., 1]
+    across, along = torch.stack([line[..., 0], there[..., 0]], -1), torch.stack([there[..., 1], line[..., 1]], -1)
     nearer = (across - position).square().sum(-1) < (along - position).square().sum(-1)
-    by_x = hit_x & (~hit_y | nearer)
-    contact = torch.where(by_x.unsqueeze(-1), across, along)
+    by_x = (hit_x & (~hit_y | nearer)).unsqueeze(-1)
+    contact = torch.where(by_x, across, along)
     folded = noise.abs() * (position - contact).sign()
-    axis = torch.stack([by_x, ~by_x], -1)
-    placed = contact + torch.where(axis, folded, noise)
-    in_left = contact[..., 0] < layouts.wall
-    west, east = torch.where(in_left, NEAR, right), torch.where(in_left, left, FAR)
-    x = _inside(placed[..., 0], west, east)
-    y = _inside(placed[..., 1], torch.full_like(py, NEAR), torch.full_like(py, FAR))
-    hit = (hit_x | hit_y) & ~done
-    return torch.where(hit.unsqueeze(-1), torch.stack([x, y], -1), result)
+    axis = torch.cat([by_x, ~by_x], -1)
+    low, high = _room(contact[..., 0] < wall, position, faces)
+    placed = _inside(contact + torch.where(axis, folded, noise), low, high)
+    free = torch.where((hit_x | hit_y).unsqueeze(-1), placed, ahead)
+    return torch.where(jamb.unsqueeze(-1), held, free)
+
+
+def _room(on_left: Tensor, like: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
+    """The lower and the upper ends [n 2] of the left or the right room."""
+    low, high = torch.full_like(like, NEAR), torch.full_like(like, FAR)
+    low[..., 0] = torch.where(on_left, low[..., 0], faces[..., 1])
+    high[..., 0] = torch.where(on_left, faces[..., 0], high[..., 0])
+    return low, high
 
 
 def _inside(value: Tensor, low: Tensor, high: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -10,7 +11,19 @@ from torch import Tensor
 from tacit.core.errors import DataError
 from tacit.worlds.rooms.draws import uniform
 
-__all__ = ["DOORS", "FAR", "NEAR", "SIZE", "WALLS", "Layouts", "all_layouts", "fixed_layouts", "random_layouts"]
+__all__ = [
+    "DOORS",
+    "FAR",
+    "HALF_DOOR",
+    "HALF_WALL",
+    "NEAR",
+    "SIZE",
+    "WALLS",
+    "Layouts",
+    "all_layouts",
+    "fixed_layouts",
+    "random_layouts",
+]
 
 SIZE = 65
 NEAR, FAR = 4.0, 60.0  # the border lines on both axes; the free interior is the open square between them
@@ -18,32 +31,42 @@ HALF_WALL, HALF_DOOR = 1, 4  # the wall covers the columns w - 1 .. w + 1, the d
 WALLS, DOORS = range(20, 45), range(10, 55)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layouts:
-    """n worlds: the column of the wall's middle and the row of the door's middle, each float [n] (or broadcastable to positions)."""
+    """n worlds: the column of the wall's middle and the row of the door's middle, each float [n]."""
 
     wall: Tensor
     door: Tensor
 
+    @cached_property
+    def faces(self) -> Tensor:
+        """The wall's left and right face [n 2]."""
+        return torch.stack([self.wall - HALF_WALL, self.wall + HALF_WALL], -1)
+
+    @cached_property
+    def jambs(self) -> Tensor:
+        """The door's upper and lower jamb in the picture, the smaller y first [n 2]."""
+        return torch.stack([self.door - HALF_DOOR, self.door + HALF_DOOR], -1)
+
     @property
     def left(self) -> Tensor:
-        """The wall's left face."""
-        return self.wall - HALF_WALL
+        """The wall's left face [n]."""
+        return self.faces[..., 0]
 
     @property
     def right(self) -> Tensor:
-        """The wall's right face."""
-        return self.wall + HALF_WALL
+        """The wall's right face [n]."""
+        return self.faces[..., 1]
 
     @property
     def low(self) -> Tensor:
-        """The door's upper jamb in the picture: the smaller y."""
-        return self.door - HALF_DOOR
+        """The jamb with the smaller y [n]."""
+        return self.jambs[..., 0]
 
     @property
     def high(self) -> Tensor:
-        """The door's lower jamb in the picture: the larger y."""
-        return self.door + HALF_DOOR
+        """The jamb with the larger y [n]."""
+        return self.jambs[..., 1]
 
     def __len__(self) -> int:
         return len(self.wall)

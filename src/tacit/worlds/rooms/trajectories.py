@@ -18,7 +18,7 @@ ACTIONS = 90  # of a trajectory, which has one state more
 _EDGE = 0.01  # pixels that a start keeps from the border
 # which draw of a key serves what; the walks take two draws an action from their base on
 _LAYOUT, _X, _Y, _CROSSING, _DOOR_X, _DOOR_Y, _AT, _REVERSED, WINDOW, _SIDE, _PUSHED, _ANGLE = range(12)
-_FIRST_WALK, _SECOND_WALK, _CONTACTS = 1000, 2000, 3000
+_FIRST_WALK, _SECOND_WALK = 1000, 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +109,6 @@ def walks(keys: Tensor, policy: Policy | None = None, layouts: Layouts | None = 
     else:
         path = [first]
         for i, action in enumerate(taken.unbind(1)):
-            path.append(bounce(path[-1], action, layouts, contact_noise(keys, _CONTACTS + i)))
+            path.append(bounce(path[-1], action, layouts, contact_noise(keys, i)))
         after = torch.stack(path[1:], 1)
     return Walks(torch.cat([first.unsqueeze(1), after], 1), taken, layouts, crossing)
