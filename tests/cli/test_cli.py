@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tacit.cli import main
+from tacit.core import parts
 
 TINY = [
     "steps=4", "batch=64", "system.encoder.widths=[8]", "system.projector.widths=[16, 8]", "checks.log_every=2",
@@ -98,6 +99,33 @@ def test_train_probe_and_report_by_hand(capsys, tmp_path, monkeypatch):
     assert {row["model"] for row in json.loads(out)["results"]} == {"trained", "untrained", "raw pixels"}
     code, out, _ = say(capsys, "report", str(folder))
     assert (code, Path(out.strip())) == (0, folder / "report" / "index.html")
+
+
+def test_a_part_of_yours_trains_by_with(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(parts, "_imported", dict(parts._imported))
+    (tmp_path / "lab_parts.py").write_text(
+        "from torch import nn\nfrom tacit import part\nfrom tacit.core.ranks import ALONE\n"
+        '@part("objective", "lab-pull")\nclass Pull(nn.Module):\n    "Pull two views together."\n    ranks_kind = "per-sample"\n'
+        "    def __init__(self, *, weight: float = 1.0) -> None:\n        super().__init__()\n        self.weight = weight\n"
+        "    def forward(self, a, b, ranks=ALONE):\n        return {'loss': self.weight * (a - b).square().mean()}\n"
+    )
+    words = [
+        "ssl.vicreg_digits",
+        *TINY,
+        "system.objective=lab-pull",
+        "system.objective.weight=2",
+        "--with",
+        "lab_parts",
+    ]
+    code, out, _ = say(capsys, "train", *words, "--json")
+    assert code == 0
+    folder = Path(json.loads(out)["folder"])
+    assert "kind: lab-pull" in (folder / "recipe.yaml").read_text()
+    code, _, err = say(capsys, "check", "ssl.vicreg_digits", "system.objective=lab-pul", "--with", "lab_parts")
+    assert code == 2
+    assert "no objective named 'lab-pul'. Did you mean 'lab-pull'?" in err
 
 
 def test_doctor_and_inspect(capsys):

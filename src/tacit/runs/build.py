@@ -69,11 +69,8 @@ def exports(built: Built) -> dict[str, tuple[Spec, Facts | int, torch.nn.Module]
     for name, spec in built.recipe.system.items():
         module = getattr(built.system, name, None)
         if isinstance(spec, Spec) and isinstance(module, torch.nn.Module) and spec.role in ("encoder", "head"):
-            found[name] = (
-                spec,
-                replace(built.views.facts) if spec.role == "encoder" else built.system.encoder.dim,
-                module,
-            )
+            before = built.system.projector if name == "predictor" else built.system.encoder  # what a head stands on
+            found[name] = (spec, replace(built.views.facts) if spec.role == "encoder" else before.dim, module)
     return found
 
 

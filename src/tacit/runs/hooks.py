@@ -19,9 +19,13 @@ __all__ = ["ExportHook", "JudgeHook", "TrackerHook"]
 
 _JUDGED = 1024  # samples; four times the width of a small projector, a fraction of a second on a CPU
 
+_FLAT = 1.5  # RankMe of an embedding that has one direction left
+_SHRUNK = 0.02  # share of its largest standard deviation at which an embedding counts as shrunk to a point
+_EARLY = 0.1  # share of the run in which no warning is given
+
 
 class JudgeHook:
-    """RankMe and collapse of the embedding of a fixed sample of the training set, plain views, every `judge_every` steps.
+    """RankMe and collapse of the embedding of a fixed sample of the training set, plain views, at step 1 and every `judge_every` steps.
 
     The sample is evenly spaced over the source, at most 1,024; its RankMe is comparable within a run, not between runs of
     other sizes. A collapse is a warning with its likely cause, once.
@@ -35,12 +39,13 @@ class JudgeHook:
         self._built, self._chosen = built, chosen
         self._images: Tensor | None = None
         self._last: float | None = None
+        self._peak = 0.0
         self._warned = False
 
     def __call__(self, step: int, terms: Mapping[str, Tensor], context: Context) -> None:  # noqa: ARG002
         """Judge on judging steps; show the last value on logging steps."""
         every = context.recipe.checks.judge_every
-        if every and (step % every == 0 or context.last):
+        if every and (step == 1 or step % every == 0 or context.last):
             self._judge(context)
         if context.logging and self._last is not None:
             context.values = {**context.values, "rankme": self._last}
@@ -60,22 +65,30 @@ class JudgeHook:
                     collapse.update(z)
         finally:
             system.train(training)
-        self._last = rankme.compute().value
-        spread = collapse.compute()
-        context.log("rankme", self._last)
-        context.log("embedding_std", spread.value)
-        if spread.note and not self._warned:
+        rank, spread = rankme.compute(), collapse.compute()
+        std = float(collapse.spread().mean())
+        self._last, self._peak = rank.value, max(self._peak, std)
+        context.log("rankme", rank.value)
+        context.log("embedding_std", std)
+        cause = spread.note or (rank.note if rank.value < _FLAT else "")
+        if std < _SHRUNK * self._peak:
+            cause = (
+                f"the embedding's standard deviation fell to {std:.1e}, from {self._peak:.1e} before: all samples are drawn to "
+                "one point; check the weight of the variance or repulsion term and the learning rate"
+            )
+        settled = context.step > _EARLY * context.steps  # an untrained network looks collapsed, and need not stay so
+        if cause and settled and not self._warned:
             self._warned = True
             if context.runtime.leads:
-                Folder(context.folder).note(f"step {context.step}: {spread.note}", logging.WARNING)
+                Folder(context.folder).note(f"step {context.step}: {cause}", logging.WARNING)
 
     def state_dict(self) -> dict[str, Any]:
         """What the next start shows before it judges again."""
-        return {"last": self._last, "warned": self._warned}
+        return {"last": self._last, "peak": self._peak, "warned": self._warned}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on as before."""
-        self._last, self._warned = state["last"], state["warned"]
+        self._last, self._peak, self._warned = state["last"], state["peak"], state["warned"]
 
     def close(self, status: str) -> None:
         """Nothing is held."""
