@@ -3,12 +3,14 @@
     python benchmarks/loop.py [--rounds 5] [--threads 1] [--json]
 
 All sides do the same arithmetic on the same batches with torch's own AdamW: read uint8 images, scale them, forward, backward,
-update, warm-up and cosine rate. tacit also seeds each step, checks each loss, calls a hook, and logs; Lightning logs at the same
-distance. The sides take turns; a number is the median over the rounds of the mean time of a step, warm-up steps left out; per cent are
-medians of the ratio to bare torch in the same round. Processor time counts all threads and is steadier on a busy machine.
+update, warm-up and cosine rate; the bare loop calls the same source, views, system and optimiser part. tacit also seeds each step,
+checks each loss, calls a hook, and logs; Lightning logs at the same distance.
+
+A busy machine changes its speed by more than what is measured here, so the sides take turns every BLOCK steps within one process:
+from a hook, the bare loop goes on by as many steps as the side has just made. Each pair of blocks gives one ratio; per cent are
+medians over all pairs, times are medians over all blocks, the first block of each side left out. Processor time counts all threads.
 """
 
-# ruff: noqa: ARG002  (the protocols name their arguments)
 from __future__ import annotations
 
 import argparse
@@ -31,11 +33,11 @@ from tacit.core.values import Batch, Facts, View
 from tacit.training.loop import fit
 from tacit.training.optimizers import rate_at, set_rate
 
-LOG_EVERY, SKIP = 50, 20
+LOG_EVERY, BLOCK = 50, 50
 OPTIM = Spec("optimizer", "adamw", lr=1e-3)
 
 
-Times = np.ndarray  # of a step: wall-clock seconds, processor seconds of all threads
+Times = np.ndarray  # of steps: wall-clock seconds, processor seconds of all threads
 
 
 def now() -> Times:
@@ -85,13 +87,12 @@ class Auto(nn.Module):
         pass
 
 
-def bare(size, steps: int, batch: int) -> Times:
+def bare(size, steps: int, batch: int):
+    """A plain loop that stops after every block."""
     source, views, system = Source(1024), Scaled(), Auto(*size)
     optim = OPTIM.build()
-    optimizer, per_epoch, start = optim.build(system.groups()), len(source) // batch, now()
+    optimizer, per_epoch = optim.build(system.groups()), len(source) // batch
     for step in range(steps):
-        if step == SKIP:
-            start = now()
         epoch, at = divmod(step, per_epoch)
         if at == 0:
             permutation = order(0, epoch, len(source))
@@ -104,32 +105,45 @@ def bare(size, steps: int, batch: int) -> Times:
         system.after_step(step / steps)
         if (step + 1) % LOG_EVERY == 0:
             loss.item()
-    return (now() - start) / (steps - SKIP)
+        if (step + 1) % BLOCK == 0:
+            yield
 
 
-class Clock:
-    def __call__(self, step, terms, context) -> None:
-        if step == SKIP:
+class Turns:
+    """Called after every step of a side: lets the bare loop make its block of steps, and times both."""
+
+    def __init__(self, size, steps: int, batch: int) -> None:
+        self.bare, self.pairs = bare(size, steps, batch), []
+        self.start: Times = now()
+
+    def __call__(self, step, terms=None, context=None) -> None:
+        if step % BLOCK == 0:
+            middle = now()
+            next(self.bare)
+            end = now()
+            self.pairs.append((middle - self.start, end - middle))
             self.start = now()
-        if step == context.steps:
-            self.end = now()
 
     def close(self, status) -> None:
         pass
 
+    def per_step(self) -> np.ndarray:
+        """Seconds a step [blocks 2 2]: of the side and of the bare loop, wall-clock and processor."""
+        return np.array(self.pairs[1:]) / BLOCK
 
-def ours(size, steps: int, batch: int) -> Times:
+
+def ours(size, steps: int, batch: int) -> Turns:
     recipe = Recipe(
         system=Spec("system", "auto"), data=Spec("source", "random"), views=Spec("views", "scaled"), optim=OPTIM, steps=steps, batch=batch,
         checks=Checks(log_every=LOG_EVERY, save_every=0), machine=Machine(device="cpu", threads=torch.get_num_threads()),
     )  # fmt: skip
-    clock = Clock()
+    turns = Turns(size, steps, batch)
     with tempfile.TemporaryDirectory() as folder:
-        fit(recipe, Auto(*size), Source(1024), Scaled(), Path(folder) / "run", hooks=[clock])
-    return (clock.end - clock.start) / (steps - SKIP)
+        fit(recipe, Auto(*size), Source(1024), Scaled(), Path(folder) / "run", hooks=[turns])
+    return turns
 
 
-def lightnings(size, steps: int, batch: int) -> Times:
+def lightnings(size, steps: int, batch: int) -> Turns:
     import lightning
 
     source, views, optim = Source(1024), Scaled(), OPTIM.build()
@@ -159,26 +173,23 @@ def lightnings(size, steps: int, batch: int) -> Times:
             rule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: optim.factor(min(step / steps, 1.0)))
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": rule, "interval": "step"}}
 
-    class Timer(lightning.Callback):
+    class TakeTurns(lightning.Callback):
         def on_train_batch_end(self, trainer, *_) -> None:
-            if trainer.global_step == SKIP:
-                self.start = now()
-            if trainer.global_step == steps:
-                self.end = now()
+            turns(trainer.global_step)
 
-    timer = Timer()
+    turns = Turns(size, steps, batch)
     trainer = lightning.Trainer(
         max_steps=steps, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, log_every_n_steps=LOG_EVERY, callbacks=[timer],
+        enable_model_summary=False, log_every_n_steps=LOG_EVERY, callbacks=[TakeTurns()],
     )  # fmt: skip
     trainer.fit(Module(), torch.utils.data.DataLoader(Batches(), batch_size=None))
-    return (timer.end - timer.start) / (steps - SKIP)
+    return turns
 
 
-SIDES = {"bare torch": bare, "tacit": ours, "lightning": lightnings}
+SIDES = {"tacit": ours, "lightning": lightnings}
 SIZES = {
     "tiny: 2 layers of 128, batch 64": ((128, 0), 64, 1500),
-    "small: 6 layers of 512, batch 128": ((512, 4), 128, 200),
+    "small: 6 layers of 512, batch 128": ((512, 4), 128, 250),
 }
 
 
@@ -194,16 +205,20 @@ def main() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     rows = []
     for name, (size, batch, steps) in SIZES.items():
-        taken: dict[str, list[Times]] = {side: [] for side in SIDES}
+        taken: dict[str, list[np.ndarray]] = {side: [] for side in SIDES}
         for _ in range(options.rounds):
             for side, run in SIDES.items():
-                taken[side].append(run(size, steps, batch))
-        base = np.stack(taken["bare torch"])
-        for side, times in taken.items():
-            wall, processor = np.median(np.stack(times), axis=0) * 1e3
-            beside = np.median(np.stack(times) / base, axis=0) - 1
+                taken[side].append(run(size, steps, batch).per_step())
+        blocks = {side: np.concatenate(times) for side, times in taken.items()}
+        base = np.concatenate(list(blocks.values()))[:, 1]
+        for side, (times, beside) in {
+            "bare torch": (base, base / base),
+            **{side: (pairs[:, 0], pairs[:, 0] / pairs[:, 1]) for side, pairs in blocks.items()},
+        }.items():
+            wall, processor = np.median(times, axis=0) * 1e3
+            more = np.median(beside, axis=0) - 1
             row = {"size": name, "side": side, "wall_ms": wall, "cpu_ms": processor}
-            rows.append({**row, "wall_beside": beside[0], "cpu_beside": beside[1]})
+            rows.append({**row, "wall_beside": more[0], "cpu_beside": more[1]})
     if options.json:
         print(
             json.dumps(

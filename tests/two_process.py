@@ -55,14 +55,39 @@ OBJECTIVES = {
     "duality-sample-gram": (Spec("objective", "duality", side="sample", sets="joint"), 4, 12),
     "duality-sample-covariance": (Spec("objective", "duality", side="sample"), 12, 5),
     "duality-absolute": (Spec("objective", "duality", repulsion="absolute", sets="cross"), 6, 5),
+    "byol": (Spec("objective", "byol"), 6, 5),
+    "simsiam": (Spec("objective", "simsiam"), 6, 5),
+    "moco": (Spec("objective", "moco", keys=32), 6, 5),
+    "moco-v3": (Spec("objective", "moco-v3"), 6, 5),
+    "nnclr": (Spec("objective", "nnclr", support=32), 6, 5),
+    "dino": (Spec("objective", "dino"), 6, 5),
+    "dino-sinkhorn": (Spec("objective", "dino", balance="sinkhorn"), 6, 5),
+    "swav": (Spec("objective", "swav"), 6, 5),
+    "msn": (Spec("objective", "msn"), 6, 5),
 }
-SYSTEM = Spec(
-    "system",
-    "joint-embedding",
-    encoder=Spec("encoder", "vit", patch=4, width=8, heads=2, depth=1),
-    projector=Spec("head", "identity"),
-    objective=Spec("objective", "vicreg"),
-)
+_ENCODER, _NONE = Spec("encoder", "vit", patch=4, width=8, heads=2, depth=1), Spec("head", "identity")
+_EMA, _TWIN = Spec("teacher", "ema", momentum=0.9), Spec("teacher", "twin")
+_LINEAR = Spec("head", "mlp", widths=(8,))
+SYSTEMS = {
+    "system": {"projector": _NONE, "objective": Spec("objective", "vicreg")},
+    "system-with-queue": {
+        "projector": _NONE,
+        "objective": Spec("objective", "moco", keys=32),
+        "teacher": _EMA,
+        "predictor": _LINEAR,
+    },
+    "system-with-support": {
+        "projector": _NONE,
+        "objective": Spec("objective", "nnclr", support=16),
+        "teacher": _TWIN,
+        "predictor": _LINEAR,
+    },
+    "system-with-centre": {
+        "projector": Spec("head", "dino", hidden=8, bottleneck=4, prototypes=6),
+        "objective": Spec("objective", "dino"),
+        "teacher": _EMA,
+    },
+}
 
 
 class Criterion(nn.Module):
@@ -81,17 +106,21 @@ class Criterion(nn.Module):
 class System(nn.Module):
     """A whole system on batches."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: dict[str, Spec]) -> None:
         super().__init__()
         torch.manual_seed(3)
-        self.system = SYSTEM.build(Facts(channels=1, shape=(8, 8))).double()
+        spec = Spec("system", "joint-embedding", encoder=_ENCODER, **settings)
+        self.system = spec.build(Facts(channels=1, shape=(8, 8))).double()
 
     def forward(self, a, b, ranks):
         return self.system(Batch({"a": View(a), "b": View(b)}, torch.arange(len(a))), 0.0, ranks)
 
 
 def compare(make, shape) -> dict[str, float]:
-    """Relative difference of loss and gradient between two processes and one; `shape` is that of one rank's share."""
+    """Relative difference of loss and gradient between two processes and one, and of what they remember afterwards.
+
+    `shape` is that of one rank's share.
+    """
     generator = torch.Generator().manual_seed(1)
     n, rank = shape[0], dist.get_rank()
     a, b = torch.randn(2, 2 * n, *shape[1:], dtype=torch.float64, generator=generator)
@@ -103,10 +132,12 @@ def compare(make, shape) -> dict[str, float]:
     torch.manual_seed(5 + rank)
     found = shared(a[mine], b[mine], here())
     found["loss"].backward()
-    one = torch.cat([p.grad.flatten() for p in alone.parameters()])
-    two = torch.cat([p.grad.flatten() for p in shared.parameters()])
+    one = torch.cat([p.grad.flatten() for p in alone.parameters() if p.requires_grad])
+    two = torch.cat([p.grad.flatten() for p in shared.parameters() if p.requires_grad])
     loss = max(float((found[name] - expected[name]).detach().abs() / expected["loss"].detach()) for name in expected)
-    return {"loss": loss, "gradient": float((one - two).norm() / one.norm())}
+    kept = zip(alone.buffers(), shared.module.buffers(), strict=True)
+    memory = max((float((x - y).abs().max()) for x, y in kept if x.numel()), default=0.0)
+    return {"loss": loss, "gradient": float((one - two).norm() / one.norm()), "memory": memory}
 
 
 def main(rank: int, folder: Path) -> None:
@@ -117,7 +148,9 @@ def main(rank: int, folder: Path) -> None:
     found = {
         name: compare(lambda spec=spec, d=d: Criterion(spec, d), (n, 7)) for name, (spec, n, d) in OBJECTIVES.items()
     }
-    found["system"] = compare(System, (6, 1, 8, 8))
+    found |= {
+        name: compare(lambda settings=settings: System(settings), (6, 1, 8, 8)) for name, settings in SYSTEMS.items()
+    }
     if rank == 0:
         (folder / "found.json").write_text(json.dumps(found))
     dist.barrier()

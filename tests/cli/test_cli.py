@@ -150,8 +150,9 @@ def test_help_imports_no_torch(tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_same_command_continues(tmp_path):
-    long = ["train", "ssl.vicreg_digits", *TINY, "steps=200000", "checks.judge_every=0"]
+@pytest.mark.parametrize("devices", ["1", "2"])
+def test_sigterm_saves_and_the_same_command_continues(tmp_path, devices):
+    long = ["train", "ssl.vicreg_digits", *TINY, "steps=200000", "checks.judge_every=0", "--devices", devices]
     run = command(*long, cwd=tmp_path)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob("runs/*/*/metrics.parquet")) and time.monotonic() < deadline:

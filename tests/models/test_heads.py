@@ -46,3 +46,15 @@ def test_identity_is_the_identity():
 def test_a_head_without_widths_is_refused():
     with pytest.raises(RecipeError, match=r"^head\.widths: "):
         Spec("head", "mlp", widths=()).resolve()
+
+
+@pytest.mark.parametrize(
+    ("last", "more"), [("bias", {"3.bias"}), ("norm", {"4.weight", "4.bias"}), ("fixed-norm", set())]
+)
+def test_the_last_map_may_have_a_bias_or_a_norm(last, more, rng):
+    plain = {name for name, _ in Spec("head", "mlp", widths=(7, 5)).build(4).named_parameters()}
+    head = Spec("head", "mlp", widths=(7, 5), last=last).build(4)
+    assert {name for name, _ in head.named_parameters()} == plain | more
+    if last.endswith("norm"):
+        z = head(torch.randn(64, 4, generator=rng))
+        assert z.mean(dim=0).abs().max() < 1e-6 and (z.var(dim=0, correction=0) - 1).abs().max() < 1e-2

@@ -38,6 +38,15 @@ CASES = (
     "duality-sample-gram",
     "duality-sample-covariance",
     "duality-absolute",
+    "byol",
+    "simsiam",
+    "moco",
+    "moco-v3",
+    "nnclr",
+    "dino",
+    "dino-sinkhorn",
+    "swav",
+    "msn",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -104,10 +105,8 @@ def watch_gathering():
 
 def damage(folder, rank):
     """Cut a run, spoil the shards of one process in its newest checkpoint, and go on."""
-    try:
+    with contextlib.suppress(Interrupt):
         train(folder, DieAfter(4), sharding="fsdp")
-    except Interrupt:
-        pass
     dist.barrier()
     if rank == 0:
         file = sorted((folder / "steps/00000003/optimizer").iterdir())[1]
@@ -117,11 +116,11 @@ def damage(folder, rank):
 
 
 def die_between_writing_and_renaming(folder):
-    """SIGKILL when all shards of step 3 are written and its checkpoint is not in its place; the last act of this process."""
+    """SIGKILL when all shards of step 4 are written and its checkpoint is not in its place; the last act of this process."""
     rename = os.rename
 
     def kill(source, target):
-        if str(target).endswith("00000003"):
+        if str(target).endswith("00000004"):
             os.kill(os.getpid(), signal.SIGKILL)
         rename(source, target)
 
@@ -171,7 +170,7 @@ def main(rank, world, port, root):
     result = train(root / "signalled", Send())
     found["signalled"] = [result.status, result.step, result.reason]
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     save_file, checkpoint.save_file = checkpoint.save_file, full

@@ -2,6 +2,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from standins import DieAfter, Interrupt, Noisy, Pictures, Tiny, recipe
@@ -64,8 +65,6 @@ except RunError as error:
 
 @pytest.mark.slow
 def test_the_sentence_is_the_same_when_the_system_itself_refuses_the_bytes(tmp_path):
-    from pathlib import Path
-
     script = LIMITED.format(here=str(Path(__file__).parent), folder=str(tmp_path / "run"))
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.startswith(f"the checkpoint of step 1 could not be written to {tmp_path}/run/steps/00000001: ")
@@ -117,14 +116,43 @@ def test_a_folder_in_use_is_refused_and_free_again_afterwards(tmp_path):
     import socket
 
     folder = tmp_path / "run"
+    assert Folder(folder).free()  # there is none yet
     with Folder(folder).held(recipe()):
+        assert not Folder(folder).free()
         sentence = (
             f"the run folder {folder} is in use by process {os.getpid()} on {socket.gethostname()}: wait for it, stop it, or "
             "give this run a folder of its own"
         )
         with pytest.raises(RunError, match=f"^{re.escape(sentence)}$"):
             run(folder)
+        assert not Folder(folder).free()  # asking and being refused leave the lock with its holder
+    assert Folder(folder).free()
+    assert Folder(folder).free()  # asking does not hold it
     assert run(folder).status == "finished"
+
+
+HOLDER = """
+import sys
+sys.path.insert(0, {here!r})
+from standins import recipe
+from tacit.training.folder import Folder
+with Folder({folder!r}).held(recipe()):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.slow
+def test_a_folder_held_by_another_process_is_free_when_that_is_killed(tmp_path):
+    script = HOLDER.format(here=str(Path(__file__).parent), folder=str(tmp_path / "run"))
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout.readline() == "held\n"
+        assert not Folder(tmp_path / "run").free()
+        holder.kill()
+        holder.wait()
+        assert Folder(tmp_path / "run").free()
 
 
 def test_a_recipe_file_that_is_no_yaml_is_named(tmp_path):

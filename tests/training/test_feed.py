@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -104,11 +105,46 @@ def test_a_fault_of_the_views_surfaces_as_it_is_with_the_step():
     assert caught.value.__notes__ == ["raised while the batch of step 1 was made"]
 
 
-def test_leaving_early_ends_the_thread():
-    with Feed(Pictures(), Noisy(), Plan(20, seed=4, batch=6)).steps(0, 1000) as batches:
-        next(batches)
-    import threading
+class Costly(Noisy):
+    """The same views, made so slowly that a thread pays; says who made each batch."""
 
+    def __init__(self):
+        super().__init__()
+        self.makers = []
+
+    def __call__(self, batch, seed, epoch):
+        self.makers.append(threading.current_thread().name)
+        time.sleep(0.003)
+        return super().__call__(batch, seed, epoch)
+
+
+class Cheap(Costly):
+    def __call__(self, batch, seed, epoch):
+        self.makers.append(threading.current_thread().name)
+        return self.plain(batch)
+
+
+def test_a_thread_makes_what_is_costly_and_the_caller_what_is_cheap():
+    plan, made = Plan(20, seed=4, batch=6), {}
+    for views in (Cheap(), Costly()):
+        with Feed(Pictures(), views, plan).steps(0, 12) as batches:
+            made[type(views)] = list(batches)
+        caller = [name == threading.current_thread().name for name in views.makers]
+        # the caller gives up after four costly ones in a row; a busy machine may make a cheap one look costly, not four
+        assert caller == ([True] * 4 + [False] * 8 if type(views) is Costly else [True] * 12)
+    plain = [step for step, _ in made[Cheap]]
+    assert plain == list(range(12)) == [step for step, _ in made[Costly]]
+    assert same(made[Costly], taken(plan, (0, 12)))
+
+
+def test_leaving_early_ends_the_thread():
+    with Feed(Pictures(), Costly(), Plan(20, seed=4, batch=6)).steps(0, 1000) as batches:
+        for _ in range(6):
+            next(batches)
+        assert [t for t in threading.enumerate() if t.name.startswith("tacit-feed")]
+    end = time.monotonic() + 10
+    while [t for t in threading.enumerate() if t.name.startswith("tacit-feed")] and time.monotonic() < end:
+        time.sleep(0.01)
     assert not [t for t in threading.enumerate() if t.name.startswith("tacit-feed")]
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tacit.core.ranks import Ranks
     from tacit.core.values import Batch, Facts, Features, Score
 
-__all__ = ["Encodes", "Imagines", "Judge", "Objective", "Predicts", "Source", "System", "Views"]
+__all__ = ["Distils", "Encodes", "Imagines", "Judge", "Objective", "Predicts", "Source", "System", "Views"]
 
 
 @runtime_checkable
@@ -78,6 +78,26 @@ class Objective(Protocol):
 
 
 @runtime_checkable
+class Distils(Protocol):
+    """An objective with a direction: a student's output against a teacher's, which gets no gradient.
+
+    Called as an objective, `a` is the student's and `b` the teacher's. A system calls `target` once for each teacher view,
+    `compare` for each pair, and `remember` once a step in train mode after all of them. `progress` is that of the run.
+    """
+
+    ranks_kind: ClassVar[Literal["per-sample", "global", "gather"]]
+    reads: ClassVar[Literal["embeddings", "scores"]]  # what it compares: any embedding, or the scores of prototypes
+
+    def __call__(self, a: Tensor, b: Tensor, ranks: Ranks = ..., progress: float = ...) -> dict[str, Tensor]: ...
+
+    def target(self, teacher: Tensor, ranks: Ranks = ..., progress: float = ...) -> Tensor: ...
+
+    def compare(self, student: Tensor, target: Tensor, ranks: Ranks = ...) -> dict[str, Tensor]: ...
+
+    def remember(self, teacher: Sequence[Tensor], ranks: Ranks = ...) -> None: ...
+
+
+@runtime_checkable
 class System(Protocol):
     """The wiring of a method: an nn.Module."""
 
@@ -94,7 +114,7 @@ class System(Protocol):
         ...
 
     def groups(self) -> Iterable[Mapping[str, Any]]:
-        """Parameter groups: {'params': [...], 'decay': bool, 'scale': rate multiplier}."""
+        """Parameter groups: {'params': [...], 'decay': bool, 'scale': rate multiplier, 'scheduled': False to keep the peak rate}."""
         ...
 
     def after_step(self, progress: float) -> None: ...

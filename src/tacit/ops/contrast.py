@@ -74,16 +74,19 @@ def absolute_sum(
 
 def _over_tiles(name: str, visit: _Visit, rows: Tensor, columns: Tensor, hidden: Tensor) -> Tensor:
     """Sum the value that `visit` finds in each tile of M, with the slope dvalue/dM that it leaves in the tile."""
-    keep = wanted(rows, columns)
+    to_row, to_column = wanted(rows), wanted(columns)  # keys of a memory want none: half of the work is spared
+    keep = to_row or to_column
     with torch.no_grad():
         step = max(1, _TILE // max(1, len(columns)))
         value = rows.new_zeros(())
-        to_rows, to_columns = [], torch.zeros_like(columns) if keep else columns
+        to_rows, to_columns = [], torch.zeros_like(columns) if to_column else columns
         for at in range(0, len(rows), step):
             block = rows[at : at + step]
             found, slope = visit(block @ columns.T, hidden[at : at + step], keep)
             value = value + found
-            if keep:
+            if to_row:
                 to_rows.append(slope @ columns)
+            if to_column:
                 to_columns = to_columns.addmm_(slope.T, block)
-    return known(name, value, *([(rows, torch.cat(to_rows)), (columns, to_columns)] if keep else []))
+    slopes = [(rows, torch.cat(to_rows))] if to_row else []
+    return known(name, value, *slopes, *([(columns, to_columns)] if to_column else []))

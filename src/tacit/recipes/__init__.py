@@ -17,6 +17,8 @@ __all__ = ["find", "load", "names"]
 def _functions() -> dict[str, Callable[[], Recipe]]:
     found: dict[str, Callable[[], Recipe]] = {}
     for info in pkgutil.iter_modules(__path__):
+        if info.name.startswith("_"):  # what recipes share
+            continue
         module = importlib.import_module(f"{__name__}.{info.name}")
         for name, function in vars(module).items():
             if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_"):

@@ -10,7 +10,7 @@ from typing import Any
 
 from tacit import recipes
 from tacit.core import parts
-from tacit.core.errors import RecipeError
+from tacit.core.errors import RecipeError, RunError
 from tacit.core.recipe import Recipe, digest, from_yaml, to_yaml
 from tacit.core.spec import plain
 from tacit.runs.build import build, export, restore
@@ -80,7 +80,12 @@ def train(
     folder, resolved = _place(recipe, overrides, name, Path(root), new)
     count: Any = devices if devices == "auto" else _whole(devices)
     kind: Any = resolved.machine.device.partition(":")[0]
-    ended = launch(count, _train_here, to_yaml(resolved), str(folder), tuple(modules), quiet, device=kind)
+    try:
+        ended = launch(count, _train_here, to_yaml(resolved), str(folder), tuple(modules), quiet, device=kind)
+    except (RunError, KeyboardInterrupt):  # how the launcher reports a signal, also when all ranks have saved and left
+        ended = Folder(folder).state()
+        if ended.get("status") != "stopped":
+            raise
     if ended["status"] != "finished":
         return Run(folder, ended["status"], ended["step"], resolved.steps, ended["reason"])
     export(restore(folder), folder)

@@ -1,19 +1,21 @@
-"""Joint embedding: two views of one thing, one encoder, one projector, one criterion between them."""
+"""Joint embedding: two views of one thing, one encoder, one projector, one criterion between them; perhaps a teacher."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import combinations
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tacit.core.errors import DataError, RecipeError
-from tacit.core.parts import part
+from tacit.core.parts import find, part
+from tacit.core.protocols import Distils
 from tacit.core.ranks import ALONE, Ranks
-from tacit.core.spec import EncoderSpec, HeadSpec, ObjectiveSpec, Spec
+from tacit.core.spec import EncoderSpec, HeadSpec, ObjectiveSpec, Role, Spec
 from tacit.core.values import Batch, Facts, Features, View
+from tacit.models.prototypes import PrototypeHead
 from tacit.models.weights import load_weights
 
 __all__ = ["JointEmbedding"]
@@ -32,6 +34,14 @@ class JointEmbedding(nn.Module):
     Each view goes through the network by itself, so that batch norms see one view at a time, as in the authors' code of
     VICReg, Barlow Twins and BYOL. The representation `embed` is the encoder's, before the projector.
 
+    With a `teacher` the pairs have a direction, and each of the two counts:
+
+        loss = mean over pairs (student view u, global teacher view v != u) of objective(predictor(z_u), teacher(v))
+
+    Without a `predictor` z_u itself is compared. predictor_rate 'constant' keeps the predictor's learning rate at its peak (SimSiam). An
+    objective with a memory (a queue, a centre) takes in the teacher's embeddings after the comparisons of a step. Of a head that
+    ends in prototypes the objective reads the scores, while `project` and `energy` stop at the embedding before them.
+
     `weights`: a file to start the encoder from, under its published names. Labels in `batch.facts` are never read.
     """
 
@@ -42,6 +52,9 @@ class JointEmbedding(nn.Module):
         encoder: EncoderSpec = _ENCODER,
         projector: HeadSpec = _PROJECTOR,
         objective: ObjectiveSpec = _OBJECTIVE,
+        teacher: Annotated[Spec, Role("teacher")] | None = None,
+        predictor: HeadSpec | None = None,
+        predictor_rate: Literal["scheduled", "constant"] = "scheduled",
         weights: str = "",
     ) -> None:
         super().__init__()
@@ -50,21 +63,90 @@ class JointEmbedding(nn.Module):
         self.objective = objective.build()
         if weights:
             load_weights(self.encoder, weights)
+        self.predictor = predictor.build(self.projector.dim) if predictor else None
+        if self.predictor is not None and self.predictor.dim != self.projector.dim:
+            raise RecipeError(
+                f"predictor: it must end in the {self.projector.dim} features of the projector that it predicts, found "
+                f"{self.predictor.dim}: change its last width"
+            )
+        self.teacher = teacher.build(self.encoder, self.projector) if teacher else None
+        self.distils, self.scores = isinstance(self.objective, Distils), isinstance(self.projector, PrototypeHead)
+        self.predictor_rate = predictor_rate
+
+    @staticmethod
+    def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
+        """Compositions that mean nothing are refused."""
+        kind, head = settings["objective"].kind, settings["projector"].kind
+        objective, ends_in_scores = find("objective", kind), hasattr(find("head", head), "embedding")
+        reads_scores = getattr(objective, "reads", "embeddings") == "scores"
+        if hasattr(objective, "remember") and settings["teacher"] is None:
+            yield (
+                f"objective {kind!r} compares a student with a teacher, and there is none: set teacher=ema for a copy that "
+                "follows slowly, or teacher=twin for the same weights with the gradient stopped"
+            )
+        if settings["predictor"] is not None and settings["teacher"] is None:
+            yield "a predictor predicts a teacher's embedding, and there is none: set teacher=ema or twin, or lengthen the projector"
+        if settings["predictor"] is not None and reads_scores:
+            yield f"objective {kind!r} compares scores of prototypes, which no predictor maps: leave out the predictor"
+        if reads_scores and not ends_in_scores:
+            yield (
+                f"objective {kind!r} reads scores of prototypes, and projector {head!r} ends in none: set projector=dino or "
+                "projector=prototypes"
+            )
+        if ends_in_scores and not reads_scores:
+            yield (
+                f"projector {head!r} ends in scores of prototypes, and objective {kind!r} compares embeddings: take projector=mlp, or "
+                "an objective that reads scores, for example dino or swav"
+            )
+
+    @staticmethod
+    def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """Without a predictor there is no rate of it."""
+        return {} if settings["predictor"] else {"predictor_rate": "there is no predictor"}
 
     def embed(self, x: Float[Tensor, "n c h w"]) -> Features:
         """The representation: what is kept, probed and exported."""
         return self.encoder(x)  # type: ignore[no-any-return]
 
     def project(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        """The embedding that the loss sees."""
-        return self.projector(self.embed(x).pooled)  # type: ignore[no-any-return]
+        """The embedding that the loss sees; before the prototypes, if the projector ends in them."""
+        h = self.embed(x).pooled
+        return self.projector.embedding(h) if self.scores else self.projector(h)  # type: ignore[no-any-return]
 
-    def loss(self, batch: Batch, progress: float, ranks: Ranks = ALONE) -> dict[str, Tensor]:  # noqa: ARG002
-        """The terms of the objective, each the mean over pairs of views. `progress` does not matter here."""
+    def _student(self, x: Tensor, progress: float) -> Tensor:
+        h = self.embed(x).pooled
+        return self.projector(h, progress) if self.scores else self.projector(h)  # type: ignore[no-any-return]
+
+    def loss(self, batch: Batch, progress: float, ranks: Ranks = ALONE) -> dict[str, Tensor]:
+        """The terms of the objective, each the mean over pairs of views. `progress` drives what an objective or a head schedules."""
         pairs = pairs_of(batch.views)
-        z = {name: self.project(_stacked(name, view)) for name, view in batch.views.items()}
-        found = [self.objective(z[u], z[v], ranks) for u, v in pairs]
-        return {name: sum(terms[name] for terms in found) / len(pairs) for name in found[0]}
+        x = {name: _stacked(name, view) for name, view in batch.views.items()}
+        z = {name: self._student(image, progress) for name, image in x.items()}
+        if self.teacher is None:
+            found = [self.objective(z[u], z[v], ranks) for u, v in pairs]
+        else:
+            found = self._taught(x, z, pairs, progress, ranks)
+        return {name: sum(terms[name] for terms in found) / len(found) for name in found[0]}
+
+    def _taught(
+        self,
+        x: Mapping[str, Tensor],
+        z: Mapping[str, Tensor],
+        pairs: Iterable[tuple[str, str]],
+        progress: float,
+        ranks: Ranks,
+    ) -> list[dict[str, Tensor]]:
+        """The terms of every pair of a student's view and another, global view of the teacher."""
+        t = {name: self.teacher(x[name], z[name]) for name in x if not name.startswith("local")}  # type: ignore[misc]
+        q = z if self.predictor is None else {name: self.predictor(one) for name, one in z.items()}
+        directed = [(u, v) for pair in pairs for u, v in (pair, pair[::-1]) if v in t]
+        if not self.distils:
+            return [self.objective(q[u], t[v], ranks) for u, v in directed]
+        targets = {name: self.objective.target(one, ranks, progress) for name, one in t.items()}
+        found = [self.objective.compare(q[u], targets[v], ranks) for u, v in directed]
+        if self.training:
+            self.objective.remember(list(t.values()), ranks)
+        return found
 
     def forward(self, batch: Batch, progress: float, ranks: Ranks = ALONE) -> dict[str, Tensor]:
         """The same as `loss`, so that DDP and FSDP can wrap the system."""
@@ -87,14 +169,22 @@ class JointEmbedding(nn.Module):
 
     def groups(self) -> Iterable[Mapping[str, Any]]:
         """Weights of linear maps and convolutions with decay; biases, norms and learned tokens without."""
-        trained = [(name, p) for name, p in self.named_parameters() if p.requires_grad]
-        decayed = [p for name, p in trained if _decays(name, p)]
-        spared = [p for name, p in trained if not _decays(name, p)]
-        found = ((decayed, True), (spared, False))
-        return [{"params": params, "decay": decay, "scale": 1.0} for params, decay in found if params]
+        constant = self.predictor_rate == "constant"
+        found: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        for name, p in self.named_parameters():
+            if p.requires_grad:
+                found.setdefault((_decays(name, p), not (constant and name.startswith("predictor."))), []).append(p)
+        return [
+            {"params": found[key], "decay": key[0], "scale": 1.0, "scheduled": key[1]}
+            for key in sorted(found, reverse=True)
+        ]
 
     def after_step(self, progress: float) -> None:
-        """Nothing: there is no second network to move."""
+        """Prototypes back to their form, then the teacher after the student."""
+        if self.scores:
+            self.projector.after_step()
+        if self.teacher is not None:
+            self.teacher.after_step(self.encoder, self.projector, progress)
 
 
 def _stacked(name: str, view: View) -> Tensor:

@@ -12,12 +12,12 @@ from tacit.core.errors import RunError
 __all__ = ["follow", "momentum_at"]
 
 
-def momentum_at(progress: float, base: float) -> float:
-    """The momentum m that rises from `base` at progress 0 to 1 at progress 1: 1 - (1 - base)(cos(pi progress) + 1) / 2.
+def momentum_at(progress: float, base: float, final: float = 1.0) -> float:
+    """The momentum that rises from `base` at progress 0 to `final` at 1: final - (final - base)(cos(pi progress) + 1) / 2.
 
     Source: BYOL (arXiv 2006.07733), base 0.996 for 1000 epochs.
     """
-    return 1 - (1 - base) * (math.cos(math.pi * progress) + 1) / 2
+    return final - (final - base) * (math.cos(math.pi * progress) + 1) / 2
 
 
 @torch.no_grad()

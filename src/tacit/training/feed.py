@@ -11,11 +11,13 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
+import itertools
 import multiprocessing
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -34,6 +36,8 @@ from tacit.training.trees import map_tensors
 __all__ = ["Feed", "Plan"]
 
 _AHEAD = 2  # batches made ready before they are asked for, by the thread or by each worker
+_CHEAP = 1e-3  # seconds; a thread would cost more than the waiting for a batch that is made faster than this
+_TRIES = 4  # costly batches in a row after which the thread starts: the first ones may compile kernels
 
 
 class Plan:
@@ -110,7 +114,8 @@ class _Worker(_Maker):
 class Feed:
     """Makes the batches of a run, ahead of time.
 
-    workers 0: one background thread reads and augments (compiled kernels and torch free the interpreter meanwhile).
+    workers 0: one background thread reads and augments (compiled kernels and torch free the interpreter meanwhile). On the
+    CPU it starts only where making a batch takes more than a millisecond: handing over what is cheaper costs more.
     workers n: n processes do. The batches are the same bit for bit.
     A source with an attribute `images` (a uint8 tensor [n c h w]: it fits in memory) lives on an accelerator as a whole and is
     augmented there, without threads or workers; `resident` overrules this choice.
@@ -145,14 +150,16 @@ class Feed:
         elif self.workers:
             made = _by_workers(_Worker(*self._parts), items, self.workers, pin=pin)
         else:
-            made = _by_thread(_Maker(*self._parts), items, pin=pin)
+            made = _by_thread(_Maker(*self._parts), items, pin=pin, at_once=self.device.type != "cpu")
         with made as batches:
             yield self._gather(batches, start, stop)
 
     def _gather(self, batches: Iterator[Batch], start: int, stop: int) -> Iterator[tuple[int, list[Batch]]]:
+        here = self.device.type == "cpu"  # where they are made
         for step in range(start, stop):
             try:
-                micro = [next(batches).to(self.device) for _ in range(self.plan.accumulate)]
+                made = [next(batches) for _ in range(self.plan.accumulate)]
+                micro = made if here else [batch.to(self.device) for batch in made]
             except (TacitError, OSError) as error:
                 raise RunError(f"the data of step {step + 1} could not be read: {error}") from error
             except Exception as error:
@@ -162,8 +169,8 @@ class Feed:
 
 
 def _aligned(x: torch.Tensor) -> torch.Tensor:
-    """The tensor at an address that is a multiple of 64 bytes: BLAS may round differently elsewhere, and runs must repeat."""
-    return x if x.data_ptr() % 64 == 0 else x.clone()
+    """Real numbers at an address that is a multiple of 64 bytes: BLAS may round differently elsewhere, and runs must repeat."""
+    return x if x.data_ptr() % 64 == 0 or not x.is_floating_point() else x.clone()
 
 
 def _pinned(batch: Batch) -> Batch:
@@ -171,20 +178,30 @@ def _pinned(batch: Batch) -> Batch:
 
 
 @contextlib.contextmanager
-def _by_thread(maker: _Maker, items: range, *, pin: bool) -> Iterator[Iterator[Batch]]:
-    """The items in order, made by one thread that works `_AHEAD` of them ahead."""
+def _by_thread(maker: _Maker, items: range, *, pin: bool, at_once: bool) -> Iterator[Iterator[Batch]]:
+    """The items in order, made by one thread that works `_AHEAD` of them ahead; without `at_once`, by the caller while cheap."""
 
     def make(item: int) -> Batch:
         return _pinned(maker[item]) if pin else maker[item]
 
-    with ThreadPoolExecutor(1, "tacit-feed") as pool:
-        ahead = collections.deque(pool.submit(make, item) for item in items[:_AHEAD])
+    def cheap(rest: Iterator[int]) -> Iterator[Batch]:
+        costly = 0
+        while costly < _TRIES and (item := next(rest, None)) is not None:
+            start = time.perf_counter()
+            batch = make(item)
+            costly = costly + 1 if time.perf_counter() - start > _CHEAP else 0
+            yield batch
+
+    with ThreadPoolExecutor(1, "tacit-feed") as pool:  # the thread itself starts with the first item that it is given
 
         def batches() -> Iterator[Batch]:
-            for k in range(len(items)):
+            rest = iter(items)
+            if not at_once:
+                yield from cheap(rest)
+            ahead = collections.deque(pool.submit(make, item) for item in itertools.islice(rest, _AHEAD))
+            while ahead:
                 first = ahead.popleft()
-                if k + _AHEAD < len(items):
-                    ahead.append(pool.submit(make, items[k + _AHEAD]))
+                ahead.extend(pool.submit(make, item) for item in itertools.islice(rest, 1))
                 yield first.result()
 
         try:

@@ -1,7 +1,8 @@
 """Optimisers as parts: the settings a recipe chooses, and how they become a torch optimiser over a system's groups.
 
-A group is {'params': [...], 'decay': bool, 'scale': float}; both may be left out (True, 1). `scale` multiplies the rate of
-the group at every step; a group without decay (biases, norms) has weight decay 0. Parameters that need no gradient (a
+A group is {'params': [...], 'decay': bool, 'scale': float, 'scheduled': bool}; all but the first may be left out (True, 1,
+True). `scale` multiplies the rate of the group at every step; a group that is not scheduled keeps the peak rate; a group without
+decay (biases, norms) has weight decay 0. Parameters that need no gradient (a
 teacher's) are dropped here. `lr` is the peak rate for the recipe's own batch: rules that scale rates with the batch belong
 in the recipe.
 """
@@ -43,6 +44,8 @@ def _groups(given: Groups, lr: float, weight_decay: float) -> list[dict[str, Any
         seen |= {id(p) for p in params}
         if params:
             own = {"params": params, "lr": lr * scale, "scale": scale, "decay": decay}
+            if not group.get("scheduled", True):
+                own["peak"] = lr * scale
             groups.append({**own, "weight_decay": weight_decay if decay else 0.0})
     if not groups:
         raise RunError("the system names no parameter that learns: groups() must yield at least one with requires_grad")
@@ -63,9 +66,9 @@ def rate_at(optim: Any, progress: float) -> float:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group the rate times its scale; called before each update, the first included."""
+    """Give every group the rate times its scale, or the peak if it keeps that; called before each update, the first included."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group["scale"]
+        group["lr"] = group.get("peak", rate * group["scale"])
 
 
 @part("optimizer", "sgd")

@@ -98,10 +98,10 @@ class Run:
                     raise RunError(
                         f"the system's loss returned the terms {', '.join(found) or '(none)'}: 'loss' must be among them"
                     )
-                loss = found["loss"] / count
+                loss = found["loss"] / count if count > 1 else found["loss"]
                 (self.scaler.scale(loss) if self.scaler else loss).backward()
             for name, term in found.items():
-                part = term.detach() / count
+                part = term.detach() / count if count > 1 else term.detach()
                 sums[name] = sums[name] + part if name in sums else part
         if self.recipe.clip is not None:
             if self.scaler:
@@ -112,9 +112,8 @@ class Run:
 
     def look(self, terms: Mapping[str, Tensor], batches: Sequence[Batch]) -> None:
         """Stop the run here if this step's loss (or, on CUDA, the last one's) is not finite."""
-        watched = [terms["loss"]]
-        if "gradient_norm" in terms and not self.scaler:  # a scaler finds its scale by gradients that overflow
-            watched.append(terms["gradient_norm"])
+        clipped = "gradient_norm" in terms and not self.scaler  # a scaler finds its scale by gradients that overflow
+        watched = (terms["loss"], terms["gradient_norm"]) if clipped else (terms["loss"],)
         self.watch.look(self.step + 1, terms, watched, batches, bool(self.signals.reason))
 
     def update(self) -> None:
@@ -287,9 +286,7 @@ class Run:
         if error is not None and self.runtime.leads:
             reason = "aborted by a further Ctrl-C" if aborted else str(error) or type(error).__name__
             self.step = max(self.saved, 0)  # what a next start goes on from
-            with contextlib.suppress(
-                OSError
-            ):  # the disk may be what has failed; the error itself goes on to the caller
+            with contextlib.suppress(OSError):  # the disk may be what failed; the error goes on to the caller
                 self._say("stopped" if aborted else "failed", reason)
         for hook in self.hooks.values():
             hook.close(status)

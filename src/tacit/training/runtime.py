@@ -21,6 +21,7 @@ from tacit.training.batchnorm import share_batchnorm
 __all__ = ["Runtime", "choose_device", "enter_runtime"]
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_NOTHING = contextlib.nullcontext()
 _OTHER_DOORS = ("embed", "project", "energy", "imagine")  # methods of a system that are called beside `forward`
 
 
@@ -45,7 +46,7 @@ class Runtime:
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context of a forward pass in the machine's number format."""
         dtype = _DTYPES.get(self.machine.precision)
-        return torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype) if dtype else _NOTHING
 
     def scaler(self) -> torch.amp.GradScaler | None:
         """The gradient scaler that float16 needs, None for the wider formats."""
@@ -112,7 +113,7 @@ class Runtime:
                 inner.set_requires_gradient_sync(last)
             elif not last:
                 return inner.no_sync()  # type: ignore[no-any-return]
-        return contextlib.nullcontext()
+        return _NOTHING
 
     def tell(self, number: int) -> int:
         """The leading process's number, in every process."""

@@ -40,7 +40,7 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, list[str]]:
     """Write the tensors into the folder `path`; all processes call it together, with the same names.
 
     Returns this process's file ('' if it had nothing to write) and, in the leading process, those of all by rank. Where one
-    process fails, all raise its OSError.
+    process fails, all raise its fault.
     """
     from torch.distributed import checkpoint as dcp
 
@@ -63,14 +63,14 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> tuple[str, list[str]]:
     try:
         dcp.save(apart(tensors), storage_writer=writer)
     except dcp.CheckpointException as error:  # a BaseException, raised in all processes
-        raise OSError(_first(error)) from error
+        raise _fault(error) from error
     return "".join(writer.own), list(writer.files)
 
 
 def read(path: Path, like: Like, *, together: bool) -> dict[str, Tensor]:
     """The tensors of a folder, each laid out as `like(name)`; whole and on the CPU where that is None.
 
-    together: all processes call it, and where one fails all raise its OSError.
+    together: all processes call it, and where one fails all raise its fault.
     """
     from torch.distributed import checkpoint as dcp
 
@@ -86,7 +86,7 @@ def read(path: Path, like: Like, *, together: bool) -> dict[str, Tensor]:
             warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process alone is meant
             dcp.load(tensors, storage_reader=reader, no_dist=not together)
     except dcp.CheckpointException as error:
-        raise OSError(_first(error)) from error
+        raise _fault(error) from error
     return tensors
 
 
@@ -95,9 +95,10 @@ def _names(results: Any) -> tuple[str, ...]:
     return tuple(sorted({result.storage_data.relative_path for result in results}))
 
 
-def _first(error: Any) -> str:
+def _fault(error: Any) -> Exception:
+    """The first process's fault, the same in all processes; a fault of the disk says where it was."""
     rank, (fault, _) = min(error.failures.items(), key=lambda item: item[0])
-    return f"rank {rank}: {getattr(fault, 'strerror', None) or fault}"
+    return OSError(f"rank {rank}: {fault.strerror or fault}") if isinstance(fault, OSError) else fault
 
 
 def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -59,17 +59,19 @@ class Watch:
 
     def __init__(self, runtime: Runtime, folder: Path) -> None:
         self.runtime, self.folder, self.stop = runtime, folder, False
+        self._at_once = runtime.device.type == "cpu" and runtime.ranks.size == 1
         self._open: tuple[int, Mapping[str, Tensor], Sequence[Batch], Tensor, torch.cuda.Event | None] | None = None
 
     def look(
         self, step: int, terms: Mapping[str, Tensor], watched: Sequence[Tensor], batches: Sequence[Batch], stop: bool
     ) -> None:
         """Take in a step: raise RunError if one of the `watched` scalars of it (or of the step before) is not finite."""
-        device, size = self.runtime.device.type, self.runtime.ranks.size
-        if device == "cpu" and size == 1:
-            if not all(math.isfinite(x.item()) for x in watched):
-                self._fail(step, terms, batches)
+        if self._at_once:
+            for x in watched:
+                if not math.isfinite(x.item()):
+                    self._fail(step, terms, batches)
             return
+        device = self.runtime.device.type
         before, event = self._open, None
         bad = sum((~torch.isfinite(x) for x in watched), torch.zeros((), dtype=torch.int64, device=watched[0].device))
         flags = torch.stack([bad, torch.full_like(bad, int(stop))])

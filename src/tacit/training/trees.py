@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -22,14 +23,22 @@ def map_tensors(value: T, change: Callable[[Tensor], Tensor]) -> T:
 def _map(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
         return change(value)
+    kind: Any = type(value)
+    if kind is dict:  # before the abstract class, which takes longer to ask
+        return {key: _map(item, change) for key, item in value.items()}
+    if (names := _fields(kind)) is not None:
+        return kind(**{name: _map(getattr(value, name), change) for name in names})
+    if isinstance(value, list | tuple):
+        return kind(_map(item, change) for item in value)
     if isinstance(value, Mapping):
         return {key: _map(item, change) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_map(item, change) for item in value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: _map(getattr(value, f.name), change) for f in dataclasses.fields(value)}
-        return type(value)(**fields)
     return value
+
+
+@functools.cache
+def _fields(kind: type) -> tuple[str, ...] | None:
+    """The fields of a dataclass, None of any other class."""
+    return tuple(f.name for f in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
 def is_sharded(value: Any) -> bool:

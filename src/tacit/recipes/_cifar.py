@@ -1,0 +1,89 @@
+"""What the recipes for images of about 32 pixels share: ResNet-18 for 1,000 epochs of CIFAR at batch 256, as in solo-learn."""
+
+from __future__ import annotations
+
+from tacit.core.recipe import Recipe
+from tacit.core.spec import Spec
+
+EPOCHS, SAMPLES, BATCH = 1000, 50_000, 256
+
+
+def cifar(objective: Spec, projector: Spec, *, views: Spec, optim: Spec, **system: object) -> Recipe:
+    """A joint embedding of a ResNet-18 with the 3x3 stem; the digits stand in for data of your own."""
+    encoder = Spec("encoder", "resnet", depth=18, stem="cifar")
+    return Recipe(
+        system=Spec("system", "joint-embedding", encoder=encoder, projector=projector, objective=objective, **system),
+        data=Spec("source", "digits", channels=3),
+        views=views,
+        optim=optim,
+        steps=EPOCHS * (SAMPLES // BATCH),
+        batch=BATCH,
+    )
+
+
+def mlp(*widths: int, last: str = "linear") -> Spec:
+    """A projector or predictor."""
+    return Spec("head", "mlp", widths=widths, last=last)
+
+
+def symmetric() -> Spec:
+    """Both views alike with strong colour: SimCLR, SwAV."""
+    return Spec("views", "pair", first=_view(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur=0.5))
+
+
+def weak() -> Spec:
+    """Both views alike with weak colour: MoCo v2, SimSiam."""
+    return Spec("views", "pair", first=_view(saturation=0.4, blur=0.5))
+
+
+def asymmetric() -> Spec:
+    """The second view is solarised now and then, none is blurred: Barlow Twins, BYOL, DINO, MoCo v3, NNCLR."""
+    return Spec("views", "pair", first=_view(), second=_view(solarise=0.2))
+
+
+def gentle() -> Spec:
+    """Both views alike, cropped less, solarised now and then: VICReg, VIbCReg."""
+    return Spec("views", "pair", first=_view(scale=(0.2, 1.0), solarise=0.1))
+
+
+def pair(**changes: object) -> Spec:
+    """Both views alike, with some settings of the common view changed."""
+    return Spec("views", "pair", first=_view(**changes))
+
+
+def _view(**changes: object) -> Spec:
+    base = Spec(
+        "view", "image", size=32, scale=(0.08, 1.0), flip=0.5,
+        jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, grey=0.2, blur=0.0, solarise=0.0,
+    )  # fmt: skip
+    return base.change(**changes)
+
+
+def lars(lr: float, weight_decay: float, *, clip: bool = True) -> Spec:
+    """LARS as in solo-learn on CIFAR: eta 0.02, local rates clipped, ten epochs of warm-up."""
+    return Spec(
+        "optimizer", "lars", lr=lr, weight_decay=weight_decay, eta=0.02, definition="bolts", clip=clip, schedule=cosine()
+    )  # fmt: skip
+
+
+def sgd(lr: float, weight_decay: float) -> Spec:
+    """Gradient descent with momentum 0.9, ten epochs of warm-up."""
+    return Spec("optimizer", "sgd", lr=lr, weight_decay=weight_decay, schedule=cosine())
+
+
+def adamw(lr: float, weight_decay: float, *, final: float = 0.0) -> Spec:
+    """AdamW, ten epochs of warm-up."""
+    return Spec("optimizer", "adamw", lr=lr, weight_decay=weight_decay, schedule=cosine(final))
+
+
+def cosine(final: float = 0.0) -> Spec:
+    """Ten epochs of warm-up, then half a cosine."""
+    return Spec("schedule", "cosine", warmup=10 / EPOCHS, final=final)
+
+
+def ema(momentum: float, final: float = 1.0) -> Spec:
+    """A teacher that follows slowly."""
+    return Spec("teacher", "ema", momentum=momentum, final=final)
+
+
+TWIN = Spec("teacher", "twin")
