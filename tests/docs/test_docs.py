@@ -27,7 +27,9 @@ def blocks(language: str) -> list:
 def test_python_blocks_run(text, tmp_path):
     script = tmp_path / "block.py"
     script.write_text(text)
-    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -37,7 +39,9 @@ def commands() -> list:
         for name, text in BLOCK.findall(page.read_text()):
             if name in ("sh", "console", "bash"):
                 lines = text.replace("\\\n", " ").splitlines()
-                found += [line.removeprefix("$ ").strip() for line in lines if line.strip() and not line.startswith("#")]
+                found += [
+                    line.removeprefix("$ ").strip() for line in lines if line.strip() and not line.startswith("#")
+                ]
     return sorted(set(found))
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -340,3 +343,23 @@ def test_an_accelerator_makes_the_same_views(interpolation):
     close(there.data.cpu(), here.data, solarised=True, std=min(RGB.std))
     assert torch.equal(view.apply(images.cuda(), there.how), there.data)
     torch.testing.assert_close(view.plain(images.cuda(), 0.9).cpu(), view.plain(images, 0.9), rtol=0, atol=5e-5)
+
+
+@pytest.mark.slow
+def test_freshly_compiled_code_and_code_from_the_disk_give_the_same_bits(tmp_path):
+    """The first start on a machine compiles, later ones read the cache: a run must not depend on which one it was."""
+    code = """
+import hashlib, torch
+from tacit.core.spec import Spec
+from tacit.core.values import Facts
+view = Spec("view", "image", size=24, rotate=10.0, noise=0.1, solarise=0.5).build(Facts(channels=3, mean=(0.5,) * 3, std=(0.2,) * 3))
+x = torch.randint(0, 256, (64, 3, 32, 40), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+print(hashlib.sha256(view(x, torch.arange(64), 0, 0, 0).data.numpy().tobytes()).hexdigest())
+"""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    said = [
+        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    assert any(tmp_path.rglob("*.nbc"))
+    assert said[0] == said[1]

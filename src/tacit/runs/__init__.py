@@ -1,12 +1,12 @@
 """From a recipe to a result: train, judge, probe, sweep, demo. The public functions that the verbs call."""
 
-from tacit.runs.check import check
+from tacit.runs.checking import check
 from tacit.runs.evaluate import demo, probe
 from tacit.runs.jobs import launch
-from tacit.runs.judge import judge
-from tacit.runs.report import report
-from tacit.runs.sweep import sweep
-from tacit.runs.train import train
+from tacit.runs.judging import judge
+from tacit.runs.reporting import report
+from tacit.runs.sweeping import sweep
+from tacit.runs.training import train
 from tacit.runs.weights import embed, weights_export, weights_import, weights_list
 
 __all__ = [

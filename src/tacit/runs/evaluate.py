@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tacit.runs.probe import Probed, in_words, probe_run, probe_target
-from tacit.runs.report import report
-from tacit.runs.train import Run, train
+from tacit.runs.probing import Probed, in_words, probe_run, probe_target
+from tacit.runs.reporting import report
+from tacit.runs.training import Run, train
 
 __all__ = ["Demo", "demo", "probe"]
 

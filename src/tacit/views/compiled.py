@@ -25,12 +25,12 @@ def jit(function: Callable[..., Any]) -> Any:
 
 
 def fast_jit(function: Callable[..., Any]) -> Any:
-    """As `jit`, and the compiler may fuse multiply-adds and sum in lanes.
+    """As `jit`, and the sign of zero is free.
 
-    Results stay a function of the input alone (same code, same order on every call); they differ from a naive loop in
-    the last bit.
+    No more freedom than that: where a compiler may fuse multiply-adds or sum in another order, the machine code made by a
+    first start and the code that later ones read from the disk differ in the last bit, and so would the runs.
     """
-    return _compile(function, fastmath={"contract", "reassoc", "nsz"})
+    return _compile(function, fastmath={"nsz"})
 
 
 def _compile(function: Callable[..., Any], fastmath: bool | set[str]) -> Any:

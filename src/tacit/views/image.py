@@ -99,7 +99,7 @@ class Image:
     def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
         """Operations that are switched off make their own settings idle."""
         strengths = ("brightness", "contrast", "saturation", "hue")
-        found = {}
+        found: dict[str, str] = {}
         if not settings["jitter"]:
             found |= dict.fromkeys(strengths, "jitter is 0, so no colour is changed")
         elif not any(settings[name] for name in strengths):

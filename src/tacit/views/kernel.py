@@ -157,11 +157,22 @@ def _mean(view: Any) -> float:
     grey = 0.0
     for c in range(channels):
         plane, total = view[c], 0.0
-        for begin in range(0, n, 1024):  # short float32 sums, added in float64
-            part: Any = _ZERO
-            for i in range(begin, min(begin + 1024, n)):
-                part += plane[i]
-            total += part
+        lanes: Any = (_ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
+        whole = n - n % 8
+        for begin in range(0, whole, 1024):  # short float32 sums in eight lanes, added in float64
+            s0, s1, s2, s3, s4, s5, s6, s7 = lanes
+            for i in range(begin, min(begin + 1024, whole), 8):
+                s0 += plane[i]
+                s1 += plane[i + 1]
+                s2 += plane[i + 2]
+                s3 += plane[i + 3]
+                s4 += plane[i + 4]
+                s5 += plane[i + 5]
+                s6 += plane[i + 6]
+                s7 += plane[i + 7]
+            total += ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
+        for i in range(whole, n):
+            total += plane[i]
         grey += total / n * ((_RED, _GREEN, _BLUE)[c] if channels == 3 else 1 / channels)
     return grey
 

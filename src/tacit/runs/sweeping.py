@@ -17,9 +17,9 @@ from tacit.core.recipe import Recipe, digest, from_yaml, to_yaml
 from tacit.core.values import Score
 from tacit.reports import Report, Result, RunSummary, write_report
 from tacit.reports import Sweep as SweepSection
-from tacit.runs.judge import judge_run, read_judgement
-from tacit.runs.probe import probe_run
-from tacit.runs.train import train
+from tacit.runs.judging import judge_run, read_judgement
+from tacit.runs.probing import probe_run
+from tacit.runs.training import train
 from tacit.training.engine import Job, Outcome, run_jobs, summary
 
 __all__ = ["Sweep", "sweep"]

@@ -15,8 +15,8 @@ from tacit.core.recipe import Recipe, digest, from_yaml, to_yaml
 from tacit.core.spec import plain
 from tacit.runs.build import build, export, restore
 from tacit.runs.hooks import ExportHook, JudgeHook, TrackerHook
-from tacit.runs.judge import judge_run
-from tacit.runs.report import report
+from tacit.runs.judging import judge_run
+from tacit.runs.reporting import report
 from tacit.training import checkpoint
 from tacit.training.folder import Folder, new_folder
 from tacit.training.hooks import ProgressHook

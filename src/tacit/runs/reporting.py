@@ -31,8 +31,8 @@ from tacit.reports import (
 )
 from tacit.runs import target as targets
 from tacit.runs.build import restore
-from tacit.runs.judge import read_judgement
-from tacit.runs.probe import FEW, Probed, in_words, results_of
+from tacit.runs.judging import read_judgement
+from tacit.runs.probing import FEW, Probed, in_words, results_of
 from tacit.training.metrics import read_metrics
 
 __all__ = ["report"]
