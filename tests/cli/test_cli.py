@@ -49,7 +49,7 @@ def test_a_recipe_is_shown_as_yaml_that_reads_back(capsys, tmp_path):
     (tmp_path / "mine.yaml").write_text(out)
     code, diff, _ = say(capsys, "recipes", "diff", "ssl.vicreg_digits", str(tmp_path / "mine.yaml"), "--json")
     assert code == 0
-    assert json.loads(diff) == {"optim.lr": [0.002, 0.001]}
+    assert json.loads(diff) == {"optim.lr": [0.005, 0.001]}
 
 
 def test_the_schema_accepts_the_shipped_recipes(capsys):
