@@ -130,9 +130,9 @@ def main() -> None:
     except ImportError:
         print("lightly is not installed: pip install 'tacit[bench]'")
     rates: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(given.rounds):
-        for name, side in sides.items():
-            rates[name].append(side(given.steps))
+    for turn in range(given.rounds):
+        for name in list(sides)[:: 1 if turn % 2 else -1]:  # neither side always goes first
+            rates[name].append(sides[name](given.steps))
     found = {name: statistics.median(values) for name, values in rates.items()}
     for name, rate in found.items():
         print(f"{name:8s} {rate:8.1f} images/s  ratio {found['tacit'] / rate:.2f}")
