@@ -7,8 +7,9 @@ the decoded set would fit in memory, all headers are read to know whether the se
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import BinaryIO, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, Literal, Protocol
 
 import numpy as np
 import torch
@@ -18,8 +19,9 @@ from torch import Tensor
 from tacit.core.errors import DataError
 from tacit.data.checks import LOOKED_AT, MIB, evenly
 from tacit.data.images import decode, header
+from tacit.data.samples import StoredSource
 
-__all__ = ["Encoded", "Store"]
+__all__ = ["Encoded", "EncodedSource", "Store"]
 
 
 class Store(Protocol):
@@ -144,3 +146,39 @@ class Encoded:
     def fingerprint(self) -> str:
         """That of the stored files."""
         return self.store.fingerprint()
+
+
+class EncodedSource(StoredSource):
+    """A source over a store. `train`: the store of the training split where this is another one; it gives channels and statistics."""
+
+    def __init__(
+        self,
+        store: Store,
+        labels: NDArray[np.int64] | None,
+        *,
+        root: Path,
+        split: str,
+        classes: tuple[str, ...],
+        train: Store | None,
+        channels: Literal[1, 3, 4] | None,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
+        unreadable: Literal["stop", "skip"],
+        memory: int,
+        factors: Mapping[str, NDArray[np.generic]] | None = None,
+    ) -> None:
+        reference = Encoded(train, None, channels=channels, memory=memory) if train is not None and len(train) else None
+        items = Encoded(store, labels, channels=channels, memory=memory, reference=reference)
+        super().__init__(
+            items,
+            path=str(root),
+            split=split,
+            classes=classes,
+            reference=reference,
+            mean=mean,
+            std=std,
+            unreadable=unreadable,
+            memory=memory,
+            notes=[] if items.note is None else [items.note],
+            factors=factors,
+        )

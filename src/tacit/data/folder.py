@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from tacit.core.errors import DataError
 from tacit.core.parts import part
 from tacit.data.checks import SPLITS, checked_path, choose, fingerprint, listed
-from tacit.data.encoded import Encoded
+from tacit.data.encoded import EncodedSource
 from tacit.data.images import EXTENSIONS
-from tacit.data.samples import Layout, StoredSource
+from tacit.data.samples import Layout
 
-__all__ = ["FolderSource", "recognise"]
+__all__ = ["Files", "FolderSource", "recognise"]
 
 Labels = Literal["auto", "folders", "none"]
 
@@ -107,7 +107,7 @@ def recognise(path: Path) -> Layout | None:
 
 
 @part("source", "folder")
-class FolderSource(StoredSource):
+class FolderSource(EncodedSource):
     """Pictures in folders: any folder, root/<class>/*, or root/{train,val,test}/<class>/* (png jpg bmp webp tif gif).
 
     channels: 1, 3 or 4 converts; None keeps those of the files, and reads all with 3 where they differ.
@@ -143,27 +143,18 @@ class FolderSource(StoredSource):
         if _is_labelled(names[split], labels):
             labelled = (folders[name] for name in folders if _is_labelled(names[name], labels))
             classes = tuple(sorted({below for folder in labelled for below in _folders(folder)}))
-        reference = None
-        if first != split and names[first]:
-            reference = Encoded(Files(folders[first], names[first]), None, channels=channels, memory=memory)
-        items = Encoded(
+        super().__init__(
             Files(folders[split], names[split]),
             _labels(names[split], classes, folders[split]) if classes else None,
-            channels=channels,
-            memory=memory,
-            reference=reference,
-        )
-        super().__init__(
-            items,
-            path=str(root),
+            root=root,
             split=split,
             classes=classes,
-            reference=reference,
+            train=Files(folders[first], names[first]) if first != split else None,
+            channels=channels,
             mean=mean,
             std=std,
             unreadable=unreadable,
             memory=memory,
-            notes=[] if items.note is None else [items.note],
         )
 
 

@@ -110,7 +110,7 @@ def inspect(path: str | Path | None = None, *, kind: str | None = None, **settin
 
 
 def _skips(layout: Layout) -> bool:
-    return layout.kind in ("folder", "parquet")
+    return layout.kind in ("folder", "parquet", "listing", "hf-disk", "tar", "beton")
 
 
 def _split(source: StoredSource) -> SplitReport:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tacit.core.errors import DataError, UnknownNameError, unknown
 from tacit.core.spec import Spec
-from tacit.data import arrays, cifar, folder, parquet
+from tacit.data import arrays, arrow, beton, cifar, fixed, folder, listing, parquet, tars
 from tacit.data.checks import checked_path, listed
 from tacit.data.samples import Layout, StoredSource
 
@@ -15,9 +15,15 @@ __all__ = ["Layout", "open_source", "recognise"]
 
 _READERS = {
     "cifar": cifar.recognise,
+    "stl10": fixed.recognise_stl10,
+    "svhn": fixed.recognise_svhn,
+    "listing": listing.recognise,
+    "hf-disk": arrow.recognise,
     "parquet": parquet.recognise,
     "arrays": arrays.recognise,
     "folder": folder.recognise,
+    "tar": tars.recognise,
+    "beton": beton.recognise,
 }
 
 
@@ -40,7 +46,7 @@ def recognise(path: str | Path, kind: str | None = None) -> Layout:
         )
     if root.is_file():
         raise DataError(
-            f"{root}: this file is none that can be read; single files may be .npy, .npz or .parquet, "
+            f"{root}: this file is none that can be read; single files may be .npy, .npz, .parquet, .tar or .beton, "
             "other kinds are folders: give the folder that holds the file"
         )
     there = [entry.name + "/" * entry.is_dir() for entry in listed(root)]
@@ -48,7 +54,8 @@ def recognise(path: str | Path, kind: str | None = None) -> Layout:
         ", ".join(there[:5]) + (f" and {len(there) - 5} more" if len(there) > 5 else "") if there else "an empty folder"
     )
     raise DataError(
-        f"{root}: no known layout; found {found}. Looked for CIFAR archives (cifar-10-batches-py and the like), .parquet files, "
+        f"{root}: no known layout; found {found}. Looked for CIFAR archives (cifar-10-batches-py and the like), STL-10, SVHN, "
+        "Tiny ImageNet, Places365, iNaturalist, VOC, Hugging Face data sets, .parquet, .tar and .beton files, "
         ".npy and .npz arrays (train.npy, x_train, images), and picture files at any depth"
     )
 

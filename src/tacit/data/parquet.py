@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from tacit.core.errors import DataError
 from tacit.core.parts import part
 from tacit.data.checks import SPLITS, checked_labels, checked_path, choose, listed
-from tacit.data.encoded import Encoded
+from tacit.data.encoded import EncodedSource
 from tacit.data.parquet_rows import Rows, open_parquet, refuse_damaged
-from tacit.data.samples import Layout, StoredSource
+from tacit.data.samples import Layout
 
-__all__ = ["ParquetSource", "recognise"]
+__all__ = ["ParquetSource", "class_names", "column_of", "recognise"]
 
 _SHARD = re.compile(r"(?P<split>.+?)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?", re.ASCII)
 _LABELS = ("label", "labels", "fine_label", "target", "y")
@@ -106,7 +106,7 @@ def _is_picture(kind: pa.DataType) -> bool:
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
-def _column(schema: pa.Schema, wanted: str | None, role: str, file: Path) -> str | None:
+def column_of(schema: pa.Schema, wanted: str | None, role: str, file: Path) -> str | None:
     """The name of the image or label column: the wanted one, or the one that can be it."""
     fits = _is_picture if role == "image" else pa.types.is_integer
     fitting = [field.name for field in schema if fits(field.type)]
@@ -127,7 +127,7 @@ def _column(schema: pa.Schema, wanted: str | None, role: str, file: Path) -> str
     raise DataError(f"{file}: several columns can be the picture, {', '.join(fitting)}: set image to one of them")
 
 
-def _class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
+def class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
     """The names in the Hugging Face note of the schema, () without one."""
     try:
         feature = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]
@@ -157,7 +157,7 @@ def _labels(files: Sequence[Path], column: str, names: tuple[str, ...]) -> NDArr
 
 
 @part("source", "parquet")
-class ParquetSource(StoredSource):
+class ParquetSource(EncodedSource):
     """Hugging Face Parquet: a file or a folder of shards (train-00000-of-00004.parquet), encoded pictures, labels beside.
 
     image, label: the columns, where they are not the only ones that fit. channels, memory, unreadable: as for 'folder'.
@@ -185,27 +185,23 @@ class ParquetSource(StoredSource):
         files = splits[choose(split, splits, str(root))]
         refuse_damaged(files)
         schema = open_parquet(files[0]).schema_arrow
-        column = _column(schema, image, "image", files[0]) or ""
-        target = _column(schema, label, "label", files[0])
-        names = _class_names(schema, target) if target else ()
+        column = column_of(schema, image, "image", files[0]) or ""
+        target = column_of(schema, label, "label", files[0])
+        names = class_names(schema, target) if target else ()
         labels = _labels(files, target, names) if target else None
         if labels is not None and labels.size and not names:
             tops = [_labels(others, target, ()) for others in splits.values()] if target else []
             names = tuple(map(str, range(max(int(own.max()) for own in tops if own is not None and own.size) + 1)))
-        reference = None
-        if split != "train" and "train" in splits:
-            reference = Encoded(Rows(splits["train"], column, root, kept), None, channels=channels, memory=memory)
-        rows = Rows(files, column, root, kept)
-        items = Encoded(rows, labels, channels=channels, memory=memory, reference=reference)
         super().__init__(
-            items,
-            path=str(root),
+            Rows(files, column, root, kept),
+            labels,
+            root=root,
             split=split,
             classes=names if labels is not None else (),
-            reference=reference,
+            train=Rows(splits["train"], column, root, kept) if split != "train" and "train" in splits else None,
+            channels=channels,
             mean=mean,
             std=std,
             unreadable=unreadable,
             memory=memory,
-            notes=[] if items.note is None else [items.note],
         )

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -118,6 +118,7 @@ class StoredSource:
     Statistics come from `reference`, the items of the training split or a (picklable) way to get them, so that every split is
     normalised alike.
     Where sizes differ (facts.shape is None) `read` returns a list of [c h w], always; otherwise one tensor.
+    `factors`: what is known of the samples beside the label, name -> [n ...]; goes to facts.factors and Batch.facts.
     """
 
     def __init__(
@@ -134,6 +135,7 @@ class StoredSource:
         memory: int = 1024,
         ids: NDArray[np.int64] | None = None,
         notes: Iterable[str] = (),
+        factors: Mapping[str, NDArray[np.generic]] | None = None,
     ) -> None:
         if len(items) == 0:
             raise DataError(f"{path}: the split {split!r} holds no samples: check that the path is the one you mean")
@@ -146,7 +148,7 @@ class StoredSource:
         if std is not None and min(std) <= 0:
             raise RecipeError(f"data.std: {min(std):g} cannot divide: every number must be above 0")
         self.items, self.path, self.split, self.classes, self.notes = items, path, split, classes, tuple(notes)
-        self.labels = items.labels
+        self.labels, self.factors = items.labels, dict(factors or {})
         self.skipped: dict[int, int] = {}  # in this process: unreadable sample -> the one that stands in for it
         self._reference: Items | Callable[[], Items] = items if reference is None else reference
         self._mean, self._std, self._unreadable = mean, std, unreadable
@@ -175,7 +177,14 @@ class StoredSource:
                 )
             mean, std = own_mean if mean is None else mean, own_std if std is None else std
         shape = self.items.shape
-        return Facts(self.items.channels, shape, classes=self.classes, mean=tuple(mean), std=tuple(std))
+        return Facts(
+            self.items.channels,
+            shape,
+            classes=self.classes,
+            mean=tuple(mean),
+            std=tuple(std),
+            factors=tuple(self.factors),
+        )
 
     @property
     def images(self) -> Tensor | None:
@@ -203,12 +212,13 @@ class StoredSource:
     @functools.cached_property
     def _digest(self) -> str:
         labels = b"" if self.labels is None else self.labels.tobytes()
+        labels += b"".join(content_hash(values, name) for name, values in self.factors.items())
         described = (self.split, self.items.channels, str(self.items.dtype), self.classes, self._unreadable)
         text = f"{self.items.fingerprint()}{described}".encode()
         return hashlib.blake2b(text + labels + self.ids.tobytes(), digest_size=16).hexdigest()
 
     def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
-        """The samples at `indices`, in that order, as the view 'image'; ids and facts['label'] int64 [n]."""
+        """The samples at `indices`, in that order, as the view 'image'; ids and facts['label'] int64 [n]; factors [n ...]."""
         wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
         outside = wanted[(wanted < 0) | (wanted >= len(self))]
         if outside.size:
@@ -224,7 +234,8 @@ class StoredSource:
             for place, (picture, j) in zip(order, self._fetch_all(wanted[order].tolist()), strict=True):
                 pictures[place], used[place] = picture, j
             data = pictures if self.items.shape is None or not pictures else torch.stack(pictures)
-        facts = {} if self.labels is None else {"label": torch.from_numpy(self.labels[used])}
+        known = {**self.factors} if self.labels is None else {"label": self.labels, **self.factors}
+        facts = {name: torch.from_numpy(values[used]) for name, values in known.items()}
         return Batch(views={"image": View(data)}, ids=torch.from_numpy(self.ids[used]), facts=facts)
 
     def _load(self) -> tuple[Tensor, NDArray[np.int64]]:
