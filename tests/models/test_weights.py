@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -111,10 +112,12 @@ def test_a_bare_malicious_pickle_is_refused(tmp_path, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_harmless_objects_beside_the_weights_are_refused_in_the_same_words(tmp_path, theirs):
+def test_settings_beside_the_weights_are_passed_over_and_other_objects_are_refused(tmp_path, theirs):
     torch.save({"model": theirs.state_dict(), "args": argparse.Namespace(lr=0.1)}, tmp_path / "args.pth")
-    with pytest.raises(CheckpointError, match=r"args.pth: the file holds Python objects besides tensors"):
-        read_weights(tmp_path / "args.pth")
+    assert read_weights(tmp_path / "args.pth").keys() == theirs.state_dict().keys()
+    torch.save({"model": theirs.state_dict(), "args": Path("x")}, tmp_path / "path.pth")
+    with pytest.raises(CheckpointError, match=r"path.pth: the file holds Python objects besides tensors"):
+        read_weights(tmp_path / "path.pth")
 
 
 def test_a_missing_tensor_is_refused_unless_asked_for_and_changes_nothing(tmp_path, theirs):

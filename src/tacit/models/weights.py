@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 import zipfile
 from collections.abc import Iterable, Mapping
@@ -15,8 +16,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tacit.core.errors import CheckpointError
+from tacit.models.releases import read_release, recognise
 
-__all__ = ["Match", "load_weights", "published", "read_weights"]
+__all__ = ["Match", "load_weights", "published", "read_file", "read_weights"]
 
 _TORCH = (".pth", ".pt", ".ckpt", ".bin", ".tar")
 # How frameworks wrap a network, and how they name it inside a larger one.
@@ -46,18 +48,21 @@ def read_weights(path: str | Path, key: str = "") -> dict[str, Tensor]:
     `key` names the entry of a checkpoint that holds the weights (`a.b` for nested ones); without it a flat file is taken as
     it is, and of a training checkpoint the first of state_dict, model, teacher, student, encoder, backbone.
     """
+    return _tensors(read_file(path), Path(path), key)
+
+
+def read_file(path: str | Path) -> Any:
+    """What a file of weights holds, on the CPU; nothing in it is run."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file to read weights from")
     if path.suffix == ".safetensors":
-        content: Any = read_safetensors(path)
-    elif path.suffix in _TORCH:
-        content = _read_torch(path)
-    else:
-        raise CheckpointError(
-            f"{path}: weights are read from .safetensors, {', '.join(_TORCH)}; found the suffix {path.suffix!r}"
-        )
-    return _tensors(content, path, key)
+        return read_safetensors(path)
+    if path.suffix in _TORCH:
+        return _read_torch(path)
+    raise CheckpointError(
+        f"{path}: weights are read from .safetensors, {', '.join(_TORCH)}; found the suffix {path.suffix!r}"
+    )
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -72,7 +77,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(
+            [argparse.Namespace]
+        ):  # settings beside the weights: a record, it runs nothing
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         text = str(error)
         if "Unsupported" in text or "GLOBAL" in text or "not an allowed global" in text:
@@ -120,14 +128,32 @@ def _first(names: Iterable[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + (f" and {len(names) - count} more" if len(names) > count else "")
 
 
-def load_weights(module: nn.Module, path: str | Path, *, key: str = "", partial: bool = False) -> Match:
+def load_weights(
+    module: nn.Module,
+    path: str | Path,
+    *,
+    key: str = "",
+    partial: bool = False,
+    release: str | None = None,
+    branch: str | None = None,
+) -> Match:
     """Load a file into `module` under its published names; nothing is changed unless the match is accepted.
+
+    A checkpoint of a known family (`releases.RELEASES`) is recognised, or named by `release`; `branch` chooses student or teacher.
 
     One prefix, such as `module.backbone.`, is stripped at the start of the names: the one under which most names fit. What is
     left over in the file (a projector, a classifier) is reported. A tensor that the file lacks or has in another shape is
     refused; `partial=True` accepts lacking ones. Counters of batch norms (`num_batches_tracked`) may be absent.
     """
-    return fit(module, read_weights(path, key), Path(path), partial)
+    content = read_file(path)
+    family = release or (None if key else recognise(content))
+    if family is None and branch is not None:
+        raise CheckpointError(
+            f"{path}: has no branch {branch!r} that is known: name the family that wrote it by `release`"
+        )
+    if family is not None:
+        return fit(module, read_release(content, Path(path), family, branch), Path(path), partial)
+    return fit(module, _tensors(content, Path(path), key), Path(path), partial)
 
 
 def fit(module: nn.Module, given: Mapping[str, Tensor], path: Path, partial: bool) -> Match:

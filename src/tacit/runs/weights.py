@@ -18,6 +18,7 @@ from tacit.core.spec import Spec
 from tacit.core.values import Facts
 from tacit.models import store
 from tacit.models.features import POOLED
+from tacit.models.releases import wrap
 from tacit.models.weights import load_weights, published
 from tacit.runs import target as targets
 from tacit.training.disk import replace
@@ -70,7 +71,15 @@ def weights_list(root: str | Path) -> list[dict[str, Any]]:
 
 
 def weights_import(
-    file: str | Path, out: str | Path, *, encoder: str, settings: Sequence[str] = (), channels: int = 3, size: int = 224
+    file: str | Path,
+    out: str | Path,
+    *,
+    encoder: str,
+    settings: Sequence[str] = (),
+    channels: int = 3,
+    size: int = 224,
+    release: str | None = None,
+    branch: str | None = None,
 ) -> dict[str, Any]:
     """Turn a published checkpoint into an export folder; every tensor must find its place."""
     given = {}
@@ -85,19 +94,22 @@ def weights_import(
     )  # ImageNet's, as published
     facts = Facts(channels=channels, shape=(size, size), mean=mean, std=std)
     module = spec.build(facts)
-    load_weights(module, file)
+    match = load_weights(module, file, release=release, branch=branch)
     store.export(spec, facts, module, Path(out))
-    return {"path": str(out), "tensors": len(module.state_dict())}
+    return {"path": str(out), "tensors": len(match.loaded), "left": list(match.unexpected)}
 
 
-def weights_export(source: str | Path, out: str | Path) -> dict[str, Any]:
-    """Write an encoder's weights as a plain state dict under its published names."""
+def weights_export(source: str | Path, out: str | Path, *, release: str | None = None) -> dict[str, Any]:
+    """Write an encoder's weights as a plain state dict under its published names, or as the checkpoint of a known family."""
     out = Path(out)
+    if release is not None and out.suffix == ".safetensors":
+        raise CheckpointError(f"{out}: checkpoints of {release} are torch files: write .pth or .ckpt")
     tensors = {name: value.contiguous() for name, value in published(store.load(source)).state_dict().items()}
     if out.suffix == ".safetensors":
         replace(out, lambda beside: save_file(tensors, beside))
-    elif out.suffix in (".pth", ".pt"):
-        replace(out, lambda beside: torch.save(tensors, beside))
+    elif out.suffix in (".pth", ".pt", ".ckpt"):
+        content = wrap(tensors, release) if release else tensors
+        replace(out, lambda beside: torch.save(content, beside))
     else:
         raise CheckpointError(
             f"{out}: weights are written as .safetensors or .pth, found {out.suffix or 'no ending'!r}"
