@@ -348,3 +348,16 @@ def test_statistics_are_the_mean_over_pictures_of_mean_and_square(tmp_path, writ
     assert facts.mean == pytest.approx((0.5,)) and facts.std == pytest.approx((0.3,))
     (tmp_path / "b.png").unlink()
     assert FolderSource(path=str(tmp_path)).facts.std == (1.0,)  # no spread: dividing by it must not give NaN
+
+
+def test_a_list_of_names_restricts_a_split_and_keeps_the_classes(imagenet, tmp_path):
+    whole = FolderSource(path=str(imagenet))
+    listing = tmp_path / "1percent.txt"
+    listing.write_text("n01440764_1.JPEG\nn01440764/n01440764_2.JPEG\n")
+    few = FolderSource(path=str(imagenet), only=str(listing))
+    assert len(few) == 2 and few.classes == whole.classes and set(few.labels.tolist()) == {0}
+    listing.write_text("n01440764_1.JPEG\nn01440764_9.JPEG\n")
+    with pytest.raises(
+        DataError, match=r"1percent\.txt: 1 of 2 listed pictures are not in the split, the first is n01440764_9\.JPEG"
+    ):
+        FolderSource(path=str(imagenet), only=str(listing))

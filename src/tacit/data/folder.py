@@ -112,6 +112,8 @@ class FolderSource(EncodedSource):
 
     channels: 1, 3 or 4 converts; None keeps those of the files, and reads all with 3 where they differ.
     labels: 'folders' takes the first folder level as class, 'none' reads without, 'auto' by the rules above.
+    only: a text file with one picture a line (its name, or its path below the split), as the published 1 % and 10 % lists of
+    ImageNet; the classes stay those of the whole folder.
     memory: MiB of decoded pictures that may be held when all have one size; 0 decodes at each read.
     unreadable: 'stop' names the file; 'skip' puts the next readable sample in its place, and logs and counts it.
     """
@@ -123,6 +125,7 @@ class FolderSource(EncodedSource):
         split: str = "train",
         channels: Literal[1, 3, 4] | None = None,
         labels: Labels = "auto",
+        only: str | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
         unreadable: Literal["stop", "skip"] = "stop",
@@ -143,6 +146,8 @@ class FolderSource(EncodedSource):
         if _is_labelled(names[split], labels):
             labelled = (folders[name] for name in folders if _is_labelled(names[name], labels))
             classes = tuple(sorted({below for folder in labelled for below in _folders(folder)}))
+        if only is not None:
+            names[split] = _listed_only(names[split], checked_path(only))
         super().__init__(
             Files(folders[split], names[split]),
             _labels(names[split], classes, folders[split]) if classes else None,
@@ -156,6 +161,18 @@ class FolderSource(EncodedSource):
             unreadable=unreadable,
             memory=memory,
         )
+
+
+def _listed_only(names: Sequence[str], listing: Path) -> list[str]:
+    wanted = {line.strip() for line in listing.read_text(encoding="utf-8").splitlines() if line.strip()}
+    chosen = [name for name in names if name in wanted or name.rpartition("/")[2] in wanted]
+    missing = wanted - set(chosen) - {name.rpartition("/")[2] for name in chosen}
+    if missing or not chosen:
+        first = min(missing) if missing else "(an empty list)"
+        raise DataError(
+            f"{listing}: {len(missing)} of {len(wanted)} listed pictures are not in the split, the first is {first}"
+        )
+    return chosen
 
 
 def _labels(names: Sequence[str], classes: tuple[str, ...], folder: Path) -> NDArray[np.int64]:
