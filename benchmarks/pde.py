@@ -1,9 +1,9 @@
 """Solvers and symmetries of differential equations beside their peers: CPU seconds on one thread, ratios in one run.
 
     python benchmarks/pde.py [--only kdv ks smoke view windows accuracy batch] [--repeats 5] [--json results.json]
-                             [--lpsda CHECKOUT] [--sslforpdes CHECKOUT]
+                             [--lpsda CHECKOUT] [--sslforpdes CHECKOUT] [--well CHECKOUT]
 
-Peers are measured where they are at hand: LPSDA and SSLForPDEs from checkouts, PhiFlow and exponax from the environment.
+Peers are measured where they are at hand: LPSDA, SSLForPDEs and The Well from checkouts, PhiFlow and exponax from the environment.
 Ours are medians over `repeats`, the slow peers run once. Errors are relative to a converged run of the same start.
 """
 
@@ -29,10 +29,11 @@ os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_paralleli
 import numpy as np
 import torch
 
+import pde_accuracy
 from tacit.core.spec import Spec
 from tacit.core.values import Batch, Facts, View
 from tacit.ops import spectral
-from tacit.worlds.pdes import exact, hopf
+from tacit.worlds.pdes import exact
 from tacit.worlds.pdes import smoke as box
 from tacit.worlds.pdes.layouts import well
 from tacit.worlds.pdes.line import march, relative_gap
@@ -216,39 +217,23 @@ def windows(options: argparse.Namespace) -> Rows:
         kept = cpu(lambda: [held[i] for i in order], options.repeats) / len(order)
         single = well.Windows(paths[:1], 1, 1)
         spent = cpu(lambda: [(single.close(), single[i % len(single)]) for i in order[:100]], options.repeats) / 100
+        rows = [row("item of The Well", "tacit", kept), row("item of The Well", "a file opened for each item", spent)]
+        if options.well:
+            sys.path.insert(0, str(options.well))
+            reader = importlib.import_module("the_well.data.datasets").WellDataset
+            peer = reader(
+                path=str(paths[0].parent), n_steps_input=1, n_steps_output=1, use_normalization=False, max_dt_stride=1
+            )
+            same = all(torch.equal(held[i][key], peer[i][key]) for i in order[:20] for key in held[0])
+            seconds = cpu(lambda: [peer[i] for i in order[:100]], options.repeats) / 100
+            rows.append(row("item of The Well", "the_well's reader", seconds, error=float(not same)))
         held.close()
-    return [row("item of The Well", "tacit", kept), row("item of The Well", "a file opened for each item", spent)]
+    return rows
 
 
 def accuracy(_: argparse.Namespace) -> Rows:
-    """Errors against exact solutions and the order seen between the last two steps."""
-    x = torch.arange(256, dtype=F) * 60 / 256 - 30
-    rows = []
-    k = spectral.wavenumbers(256, torch.tensor([60.0], dtype=F))
-    for name, solution in (
-        ("soliton", lambda t: exact.kdv_soliton(x, t)),
-        ("two solitons", lambda t: exact.kdv_two_solitons(x, t, (1.2, 0.7), (-12.0, -3.0))),
-    ):
-        errors = []
-        for steps in (160, 320, 640):
-            u = march(
-                solution(0.0)[None],
-                1j * k**3,
-                1.0,
-                torch.tensor([60.0], dtype=F),
-                torch.tensor([4.0], dtype=F),
-                frames=2,
-                substeps=steps,
-            )
-            errors.append(float((u[0, 1] - solution(4.0)).abs().max()))
-            rows.append(row(f"kdv {name}", "tacit", steps=steps, error=errors[-1]))
-        rows[-1]["order"] = math.log2(errors[-2] / errors[-1])
-    u0 = -torch.sin(math.pi * (torch.arange(512, dtype=F) / 256 - 1))[None]
-    for nu in (0.1, 0.01, 0.001):
-        one, t = torch.tensor([nu], dtype=F), torch.tensor([[0.6]], dtype=F)
-        coarse, fine = (hopf.hopf(u, t, torch.tensor([2.0], dtype=F), one) for u in (u0[:, ::2], u0))
-        rows.append(row(f"burgers nu = {nu:g}", "tacit (hopf)", error=float((coarse - fine[..., ::2]).abs().max())))
-    return rows
+    """Errors against exact solutions and the order seen at each doubling of the steps."""
+    return list(pde_accuracy.accuracy())
 
 
 def batch(_: argparse.Namespace) -> Rows:
@@ -280,6 +265,7 @@ def main() -> None:
     parser.add_argument("--peer-runs", type=int, default=3, help="trajectories that the slow published solver makes")
     parser.add_argument("--lpsda", type=Path)
     parser.add_argument("--sslforpdes", type=Path)
+    parser.add_argument("--well", type=Path)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)

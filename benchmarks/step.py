@@ -3,8 +3,12 @@
     python benchmarks/step.py [--steps 3] [--rounds 3] [--threads 2] [--json FILE]
 
 tacit: `fit` on uint8 images in memory, views by the fused kernel. lightly: its VICReg transform in a DataLoader of two workers,
-its VICRegLoss, the same network, projector and optimiser in a bare loop. Both sides use `threads` torch threads; they take
-turns, and the first step of each round is left out. One source image with its two views counts one.
+its VICRegLoss, the same network, projector and optimiser in a bare loop. Both sides use `threads` torch threads, and the first step
+of each turn is left out. One source image with its two views counts one.
+
+In each round the sides take short turns a, b, b, a (the next round b, a, a, b), so that a machine that grows slower or faster treats both
+alike; a round gives one ratio, and the ratio printed is the median over the rounds, with the lowest and the highest. --profile prints
+instead where the time of our step goes, operator by operator.
 """
 
 from __future__ import annotations
@@ -113,15 +117,29 @@ def lightlys(steps: int) -> float:
     return BATCH * steps / (times[-1] - times[0])
 
 
+def profile(steps: int) -> None:
+    """Print where our steps spend their time."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    with profiler(activities=[ProfilerActivity.CPU]) as found:
+        ours(steps)
+    print(found.key_averages().table(sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=48))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--profile", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     warnings.filterwarnings("ignore")
+    if given.profile:
+        profile(given.steps)
+        return
     sides: dict[str, Callable[[int], float]] = {"tacit": ours}
     try:
         import lightly  # noqa: F401
@@ -131,11 +149,20 @@ def main() -> None:
         print("lightly is not installed: pip install 'tacit[bench]'")
     rates: dict[str, list[float]] = {name: [] for name in sides}
     for turn in range(given.rounds):
-        for name in list(sides)[:: 1 if turn % 2 else -1]:  # neither side always goes first
-            rates[name].append(sides[name](given.steps))
-    found = {name: statistics.median(values) for name, values in rates.items()}
-    for name, rate in found.items():
-        print(f"{name:8s} {rate:8.1f} images/s  ratio {found['tacit'] / rate:.2f}")
+        order = list(sides)[:: 1 if turn % 2 else -1]  # neither side always goes first
+        seconds = dict.fromkeys(sides, 0.0)
+        for name in [*order, *order[::-1]]:
+            seconds[name] += 1 / sides[name](given.steps)
+        for name, spent in seconds.items():
+            rates[name].append(2 / spent)
+    found = {}
+    for name, values in rates.items():
+        ratios = sorted(mine / other for mine, other in zip(rates["tacit"], values, strict=True))
+        middle = statistics.median(ratios)
+        found[name] = {"images_per_second": statistics.median(values), "ratio": middle, "ratios": ratios}
+        print(
+            f"{name:8s} {statistics.median(values):8.1f} images/s  ratio {middle:.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        )
     if given.json:
         given.json.write_text(json.dumps(found))
 

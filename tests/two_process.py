@@ -51,6 +51,7 @@ OBJECTIVES = {
     "mmcr-gram": (Spec("objective", "mmcr", local=0.1), 4, 12),
     "mmcr-covariance": (Spec("objective", "mmcr", local=0.1), 12, 5),
     "lejepa": (Spec("objective", "lejepa", directions=32), 6, 5),
+    "bcs": (Spec("objective", "bcs", directions=32), 6, 5),
     "visreg": (Spec("objective", "visreg", slices=33), 6, 5),
     "duality-sample-gram": (Spec("objective", "duality", side="sample", sets="joint"), 4, 12),
     "duality-sample-covariance": (Spec("objective", "duality", side="sample"), 12, 5),
@@ -64,6 +65,8 @@ OBJECTIVES = {
     "dino-sinkhorn": (Spec("objective", "dino", balance="sinkhorn"), 6, 5),
     "swav": (Spec("objective", "swav"), 6, 5),
     "msn": (Spec("objective", "msn"), 6, 5),
+    "msn-sinkhorn": (Spec("objective", "msn", balance="sinkhorn"), 6, 5),
+    "deepcluster": (Spec("objective", "deepcluster", prototypes=(4, 3), memory=64), 6, 5),
 }
 _ENCODER, _NONE = Spec("encoder", "vit", patch=4, width=8, heads=2, depth=1), Spec("head", "identity")
 _EMA, _TWIN = Spec("teacher", "ema", momentum=0.9), Spec("teacher", "twin")
@@ -87,6 +90,44 @@ SYSTEMS = {
         "objective": Spec("objective", "dino"),
         "teacher": _EMA,
     },
+    "system-with-swav-queue": {
+        "projector": Spec("head", "prototypes", widths=(8,), prototypes=6),
+        "objective": Spec("objective", "swav", queue=8),
+        "teacher": _TWIN,
+    },
+    "system-with-hidden-patches": {
+        "projector": Spec("head", "dino", hidden=8, bottleneck=4, prototypes=6, deviation=0.5),
+        "objective": Spec("objective", "dino"),
+        "patch_objective": Spec("objective", "dino", balance="sinkhorn", target_temperature=0.1),
+        "teacher": _EMA,
+    },
+    "system-with-hidden-patches-centred": {
+        "projector": Spec("head", "dino", hidden=8, bottleneck=4, prototypes=6, deviation=0.5),
+        "objective": Spec("objective", "dino"),
+        "patch_objective": Spec("objective", "dino"),
+        "teacher": _EMA,
+    },
+    "supcon-system": {"projector": _NONE, "objective": Spec("objective", "supcon"), "labels": "label"},
+    "system-with-clusters": {
+        "projector": _NONE,
+        "objective": Spec("objective", "deepcluster", prototypes=(4, 3), memory=12),
+        "teacher": _TWIN,
+    },
+}
+
+
+_SEES = Spec("encoder", "perceptron", hidden=(12,), width=6)
+_INSIDE = Spec("system", "world-model", encoder=_SEES, inverse=None, similarity=0.0, steps=1, starts="every")
+WORLDS = {
+    "world-model": Spec("system", "world-model", encoder=_SEES, steps=2),
+    "world-model-first": _INSIDE.change(regulariser=Spec("regulariser", "vc", frames="first", over_time=0.5)),
+    "world-model-sigreg": _INSIDE.change(regulariser=Spec("regulariser", "sigreg", directions=16)),
+    "latent-action-vq": Spec(
+        "system", "latent-action", world=_INSIDE, bottleneck=Spec("bottleneck", "vq", width=3, codes=4)
+    ),
+    "latent-action-sparse": Spec(
+        "system", "latent-action", world=_INSIDE, bottleneck=Spec("bottleneck", "sparse", width=3)
+    ),
 }
 
 
@@ -106,14 +147,32 @@ class Criterion(nn.Module):
 class System(nn.Module):
     """A whole system on batches."""
 
-    def __init__(self, settings: dict[str, Spec]) -> None:
+    def __init__(self, settings: dict[str, Spec | str]) -> None:
         super().__init__()
         torch.manual_seed(3)
-        spec = Spec("system", "joint-embedding", encoder=_ENCODER, **settings)
+        kind = "self-distillation" if "patch_objective" in settings else "joint-embedding"
+        spec = Spec("system", kind, encoder=_ENCODER, **settings)
         self.system = spec.build(Facts(channels=1, shape=(8, 8))).double()
 
     def forward(self, a, b, ranks):
-        return self.system(Batch({"a": View(a), "b": View(b)}, torch.arange(len(a))), 0.0, ranks)
+        ids = (100 * a.flatten(1)[:, 0]).round().long()  # of the sample, whoever has it
+        hidden = {"mask": (a[:, 0, ::4, ::4] > 0.5).flatten(1)}  # another number of patches on each rank
+        batch = Batch({"a": View(a, hidden), "b": View(b, hidden)}, ids, facts={"label": ids % 3})
+        return self.system(batch, 0.0, ranks)
+
+
+class World(nn.Module):
+    """A system on clips with actions, both made from the two views."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.system = spec.build(Facts(channels=1, shape=(4, 8, 8), action_dim=2)).double()
+
+    def forward(self, a, b, ranks):
+        clip = torch.stack([a, b, a * b, a - b], 2)
+        action = a.flatten(1)[:, :8].unflatten(1, (4, 2))
+        return self.system(Batch({"image": View(clip)}, torch.arange(len(a)), action), 0.0, ranks)
 
 
 def compare(make, shape) -> dict[str, float]:
@@ -151,6 +210,7 @@ def main(rank: int, folder: Path) -> None:
     found |= {
         name: compare(lambda settings=settings: System(settings), (6, 1, 8, 8)) for name, settings in SYSTEMS.items()
     }
+    found |= {name: compare(lambda spec=spec: World(spec), (6, 1, 8, 8)) for name, spec in WORLDS.items()}
     if rank == 0:
         (folder / "found.json").write_text(json.dumps(found))
     dist.barrier()

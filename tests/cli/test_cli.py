@@ -41,7 +41,7 @@ def test_a_part_is_shown_with_types_bounds_and_defaults(capsys):
     assert code == 0
     assert "invariance: number >= 0, default 25.0" in out
     code, out, _ = say(capsys, "parts", "show", "encoder.resnet", "--json")
-    assert json.loads(out)["settings"]["properties"]["stem"]["enum"] == ["cifar", "imagenet"]
+    assert json.loads(out)["settings"]["properties"]["stem"]["enum"] == ["cifar", "solo-learn", "imagenet"]
 
 
 def test_a_recipe_is_shown_as_yaml_that_reads_back(capsys, tmp_path):

@@ -11,6 +11,11 @@ def test_the_same_key_gives_the_same_bits_and_another_key_others():
     assert key(1, 2) != key(2, 1)
 
 
+def test_a_key_goes_on_from_the_key_of_its_beginning():
+    assert key(3, "step", 17, 2) == key(17, 2, after=key(3, "step")) == key("step", 17, 2, after=key(3))
+    assert torch_seed(3, "step", 17, 2) == torch_seed(17, 2, after=key(3, "step"))
+
+
 def test_first_output_of_splitmix64():
     """SplitMix64 seeded with 0 first returns 0xE220A8397B1DCDAF (the published test value of the generator)."""
     assert key(0) == 0xE220A8397B1DCDAF

@@ -175,7 +175,7 @@ def test_all_faults_at_once_each_with_its_path_and_the_nearest_name():
         ("views.many=3", "views.many: needs a list of view parts, found 3"),
         ("views.many.4.size=3", "views.many.4.size: '4' is not there."),
         ("views.many.x=3", "views.many.x: the list has entries 0..0, found 'x'"),
-        ("checks=3", "checks: needs settings under it (log_every, judge_every, save_every, keep), found 3"),
+        ("checks=3", "checks: needs settings under it (log_every, judge_every, save_every, keep, probe), found 3"),
         ("checks.logg_every=3", "checks.logg_every: the section 'checks' has no setting 'logg_every'. Did you mean 'log_every'?"),
         ("machine.precision=fp8", "machine.precision: input should be 'fp32', 'bf16' or 'fp16', found 'fp8'"),
         ("steps=0", "steps: input should be greater than 0, found 0"),

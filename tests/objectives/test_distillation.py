@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from tacit.core.protocols import Distils
 from tacit.core.spec import Spec
 from tacit.objectives.distillation import Queue
+from tacit.ops.prototypes import prototype_cross_entropy
 from tacit.ops.similarity import unit
 
 KINDS = {
@@ -23,6 +24,7 @@ KINDS = {
     "dino": {},
     "swav": {},
     "msn": {},
+    "deepcluster": {"prototypes": (5, 4), "memory": 64},
 }
 COSINES = ("byol", "simsiam", "moco", "moco-v3", "nnclr")
 
@@ -214,3 +216,60 @@ def test_msn_sharpens_its_target_and_wants_prototypes_used_evenly(rng):
     even, one = torch.zeros(6, 5, dtype=torch.float64), 100 * F.one_hot(torch.zeros(6, dtype=torch.int64), 5).double()
     assert make("msn")(even, even)["spread"].item() == pytest.approx(0.0, abs=1e-12)
     assert make("msn")(one, one)["spread"].item() == pytest.approx(math.log(5))
+
+
+def test_msn_may_balance_its_targets(rng):
+    """Sinkhorn-Knopp on the sharpened distribution: each iteration ends with rows at sum one."""
+    a, b = normal(rng, 2, 6, 5)
+    objective = make("msn", temperature=0.5, sharpening=0.5, balance="sinkhorn", iterations=40)
+    target = objective.target(b)
+    torch.testing.assert_close(target.sum(dim=1), torch.ones(6, dtype=torch.float64))
+    torch.testing.assert_close(target.sum(dim=0), torch.full((5,), 6 / 5, dtype=torch.float64), rtol=1e-4, atol=1e-4)
+    assert objective(a, b)["match"] != make("msn", temperature=0.5, sharpening=0.5)(a, b)["match"]
+
+
+def queued(rng, **settings):
+    """SwAV with eight queued embeddings of each of two views, and the scores of a head."""
+    prototypes = unit(normal(rng, 7, 4))
+    objective = make("swav", queue=8, **settings)
+    rows = [unit(normal(rng, 8, 4)) for _ in range(2)]
+    objective.remember([], embeddings=rows)
+    return objective, rows, lambda z: z @ prototypes.T
+
+
+def test_swavs_queue_joins_the_balance_of_its_own_view(rng):
+    objective, rows, scores = queued(rng)
+    own = scores(unit(normal(rng, 6, 4)))
+    for place, kept in enumerate(rows):
+        together = make("swav").target(torch.cat([scores(kept), own]))
+        torch.testing.assert_close(objective.target(own, scores=scores, place=place), together[8:])
+    alone = make("swav").target(own)
+    assert not torch.allclose(objective.target(own, scores=scores, place=0), alone)
+    assert torch.equal(objective.target(own, scores=scores, place=2), alone)  # a third view has no queue
+    assert torch.equal(objective.target(own), alone)
+
+
+def test_swavs_queue_waits_for_its_time_and_until_it_is_full(rng):
+    objective, rows, scores = queued(rng, queue_from=0.5)
+    own = scores(rows[0][:6])
+    assert torch.equal(objective.target(own, progress=0.4, scores=scores), make("swav").target(own))
+    assert not torch.equal(objective.target(own, progress=0.5, scores=scores), make("swav").target(own))
+    young = make("swav", queue=8)
+    young.remember([], embeddings=[row[:5] for row in rows])
+    assert torch.equal(young.target(own, scores=scores), make("swav").target(own))
+    young.remember([], embeddings=[row[5:] for row in rows])
+    assert not torch.equal(young.target(own, scores=scores), make("swav").target(own))
+
+
+def test_weighted_cross_entropy_of_prototypes_is_the_sum_of_its_rows(rng):
+    scores, target = normal(rng, 6, 5), torch.softmax(normal(rng, 6, 5), dim=1)
+    weights = torch.rand(6, dtype=torch.float64, generator=rng)
+    x = scores.clone().requires_grad_()
+    value = prototype_cross_entropy(x, target, 0.3, weights)
+    expected = -(weights * (target * torch.log_softmax(scores / 0.3, dim=1)).sum(dim=1)).sum()
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(value, x)[0], weights[:, None] * (torch.softmax(scores / 0.3, dim=1) - target) / 0.3
+    )
+    none = prototype_cross_entropy(scores[:0], target[:0], 0.3, weights[:0])
+    assert none.item() == 0.0

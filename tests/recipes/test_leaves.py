@@ -65,6 +65,8 @@ def of_views(recipe: Recipe):
     views, batch = recipe.views.build(source.facts), source.read(range(24))
     for view in (*views(batch, recipe.seed, 0).views.values(), views.plain(batch).views["image"]):
         yield view.data.numpy().tobytes()
+        if view.keep is not None:
+            yield view.keep.numpy().tobytes()
         for parameter in view.how.values():  # a hue that turns grey pictures is drawn all the same
             yield parameter.numpy().tobytes()
 
@@ -104,9 +106,45 @@ def others(value: object) -> list[object]:
 
 _GREY = {"saturation": 0, "hue": 0, "grey": 0}
 _WORDS = (
-    *("bicubic", "bilinear", "cifar", "imagenet", "test", "all", "bolts", "vicreg", "sum", "mean", "bias", "linear"),
+    *(
+        "resnet18",
+        "bicubic",
+        "bilinear",
+        "cifar",
+        "imagenet",
+        "test",
+        "all",
+        "bolts",
+        "solo-learn",
+        "vicreg",
+        "sum",
+        "mean",
+        "bias",
+        "linear",
+    ),
     *("norm", "fixed", "trained", "centre", "sinkhorn", "scheduled", "constant", "views"),
+    *("batch", "none", "blocks", "scattered", "focal", "label"),
+    *(
+        "own",
+        "none",
+        "every",
+        "first",
+        "tokens",
+        "detached",
+        "official",
+        "features",
+        "state",
+        "adaln",
+        "pldm",
+        "bounce",
+        "valid",
+    ),
+    *("giant", "class", "rope", "sincos", "correct", "xavier", "rescaled", "normal", "zero", "cosine", "l2", "l1"),
+    *("replaced", "each", "random", "identity"),
 )
+
+
+RARE = {"min_keep"}  # bites only where a draw of a mask leaves less; tests/ops/test_masks.py holds it
 
 
 def place_of(tree: dict, path: str) -> str:
@@ -125,7 +163,11 @@ def tried() -> dict[str, list[str]]:
     for name in recipes.names():
         recipe = recipes.load(name)
         tree, silent = plain(recipe), idle(recipe)
-        own = {place_of(tree, path): path for path in leaves(tree) if path not in silent and not path.endswith("kind")}
+        own = {
+            place_of(tree, path): path
+            for path in leaves(tree)
+            if path not in silent and path.rpartition(".")[2] not in {"kind", *RARE}
+        }
         found[name] = [path for place, path in own.items() if place not in seen]
         seen |= own.keys()
     return found

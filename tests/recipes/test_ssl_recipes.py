@@ -25,8 +25,13 @@ AIMS = {name: getattr(ssl, name.removeprefix("ssl.")).__doc__ for name in NAMES}
 
 def tiny(name):
     recipe = narrow(recipes.load(name))
-    sizes = [f"views.{view}.size=16" for view in ("first", "second", "local") if recipe.views.get(view)]
-    memory = [f"system.objective.{name}=24" for name in ("keys", "support") if name in recipe.system["objective"]]
+    patch = recipe.system["encoder"].get("patch", 8)
+    sizes = [f"views.{view}.size={2 * patch}" for view in ("first", "second") if recipe.views.get(view)]
+    sizes += [f"views.local.size={patch}"] if recipe.views.get("local") else []
+    names = ("keys", "support", "queue", "memory")
+    memory = [f"system.objective.{name}=24" for name in names if recipe.system["objective"].get(name)]
+    if recipe.system["objective"].kind == "deepcluster":
+        memory.append("system.objective.prototypes=[8, 6]")
     return recipes.load(
         recipe.change(
             steps=2,
@@ -49,6 +54,24 @@ def test_two_steps_give_finite_losses_and_move_the_weights(name, tmp_path):
     assert result.status == "finished" and len(losses) == 2 and all(map(math.isfinite, losses))
     still = [key for key, p in built.system.named_parameters() if key in before and torch.equal(p, before[key])]
     assert not [key for key in still if key.endswith("weight")]
+
+
+DIGITS = [name for name in NAMES if name.endswith("_digits")]
+
+
+def test_every_method_has_a_recipe_for_the_digits():
+    """Those with a recipe of their own for larger pictures, and the demo's."""
+    methods = {name.removesuffix("_imagenet") for name in NAMES if not name.endswith("_digits")}
+    assert {f"{name}_digits" for name in methods} <= set(DIGITS)
+
+
+@pytest.mark.parametrize("name", DIGITS)
+def test_the_digits_recipes_train_on_letters_by_one_override(name, tmp_path):
+    recipe = recipes.load(tiny(name), ["data=glyphs", "data.count=32", "steps=1"])
+    built = build(recipe)
+    assert len(built.source.facts.classes) == 26
+    result = fit(recipe, built.system, built.source, built.views, tmp_path)
+    assert result.status == "finished" and math.isfinite(read_metrics(tmp_path)["loss"][1][0])
 
 
 @pytest.mark.parametrize("name", NAMES)

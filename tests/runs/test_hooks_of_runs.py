@@ -58,9 +58,10 @@ def spread(n: int) -> torch.Tensor:
 def test_a_healthy_embedding_warns_of_nothing_and_is_shown(built, tmp_path):
     _, context, log = judged(built, tmp_path, {1: spread, 20: spread})
     assert log == ""
-    assert [(step, name) for step, name, _ in context.rows] == [
-        (s, n) for s in (1, 20) for n in ("rankme", "embedding_std")
-    ]
+    names = (
+        "rankme", "stable_rank", "nesum", "self_cluster", "uniformity", "lidar", "alignment", "embedding_std",
+    )  # fmt: skip
+    assert [(step, name) for step, name, _ in context.rows] == [(s, n) for s in (1, 20) for n in names]
     assert context.values["rankme"] == pytest.approx(8, rel=0.05)  # white noise uses every direction
 
 

@@ -222,7 +222,14 @@ def test_compositions_that_mean_nothing_are_refused_in_a_sentence(case):
     assert str(caught.value).endswith(sentence)
 
 
-@pytest.mark.parametrize("case", ["system-with-queue", "system-with-support", "system-with-centre"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        *("system-with-queue", "system-with-support", "system-with-centre", "system-with-swav-queue"),
+        *("supcon-system", "system-with-clusters"),
+        *("system-with-hidden-patches", "system-with-hidden-patches-centred"),
+    ],
+)
 def test_two_processes_learn_and_remember_as_one(two_processes, case):
     found = two_processes[case]
     assert found["gradient"] < 1e-10 and found["loss"] < 1e-12 and found["memory"] < 1e-12

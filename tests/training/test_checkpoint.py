@@ -91,11 +91,12 @@ def test_a_later_format_is_refused(tmp_path, monkeypatch):
         checkpoint.read(path)
 
 
-def test_a_fault_on_the_way_leaves_nothing(tmp_path, monkeypatch):
+@pytest.mark.parametrize("step", ["save_file", "sync"])
+def test_a_fault_on_the_way_leaves_nothing(tmp_path, monkeypatch, step):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr(checkpoint, step, full)
     sentence = f"the checkpoint of step 4 could not be written to {tmp_path}/steps/00000004: No space left on device"
     with pytest.raises(RunError, match=f"^{re.escape(sentence)}$"):
         checkpoint.write(tmp_path, 4, state())

@@ -13,7 +13,9 @@ from standins import Noisy, Pictures
 
 from tacit.core.errors import DataError, RunError
 from tacit.core.random import order
+from tacit.core.values import Batch, View
 from tacit.training.feed import Feed, Plan
+from tacit.training.trees import all_tensors, map_tensors
 
 
 def taken(plan, steps, **how):
@@ -80,6 +82,22 @@ def test_tensors_are_aligned_so_that_arithmetic_repeats():
 
     with Feed(Pictures(), Crooked(), Plan(20, seed=4, batch=6)).steps(0, 2) as batches:
         assert all(batch.views["a"].data.data_ptr() % 64 == 0 for _, (batch,) in batches)
+
+
+def test_every_tensor_of_a_batch_is_looked_at_wherever_it_lies():
+    good, bad = torch.zeros(2), torch.ones(2)
+
+    def batch(*at):
+        x = [bad if i in at else good for i in range(7)]
+        view = View([x[0], x[1]], {"noise": x[2]}, keep=x[3])
+        return Batch({"a": View(good), "b": view}, x[4], action=x[5], facts={"label": x[6]})
+
+    assert all_tensors(batch(), lambda x: x is good)
+    for at in range(7):
+        assert not all_tensors(batch(at), lambda x: x is good)
+        seen = []
+        map_tensors(batch(at), seen.append)
+        assert sum(x is bad for x in seen) == 1  # what is looked at is what would be changed
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -157,7 +157,7 @@ def test_the_well_is_written_and_read_whole_and_in_windows(tmp_path):
     item = windows[4]  # trajectory 1, start 1
     assert item["input_fields"].shape == (2, 12, 12, 4)
     names = [*field.values]
-    for c, name in enumerate(["p", "s", "vx", "vy"]):
+    for c, name in enumerate(["s", "p", "vx", "vy"]):  # as in field_names
         assert name in names
         torch.testing.assert_close(item["input_fields"][..., c], field.values[name][1, [1, 3]])
         torch.testing.assert_close(item["output_fields"][0, ..., c], field.values[name][1, 5])
@@ -168,8 +168,10 @@ def test_the_well_is_written_and_read_whole_and_in_windows(tmp_path):
     windows.close()
     with pytest.raises(DataError, match="has 7 frames, a window of 9 does not fit: ask for fewer steps"):
         well.Windows(paths, steps_in=8)
+    with pytest.raises(DataError, match=r"with jitter=0.1 every trajectory of 'kdv' has its own: set jitter=0"):
+        Job(KDV, 2, layout="well")
     with pytest.raises(DataError, match="The Well has one 'time' axis a file and these trajectories differ in it"):
-        generate(Job(KDV, 2, layout="well"), tmp_path, 0)
+        well.write(tmp_path / "kdv.hdf5", trajectories(KDV, 0, range(2)), "train")
 
 
 def test_worlds_and_layouts_that_do_not_fit_are_refused():

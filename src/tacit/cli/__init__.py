@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from tacit.cli import look, work
+from tacit.cli import inside, look, make, plan, work
 from tacit.core.errors import RunError, TacitError
 
 __all__ = ["app", "main"]
@@ -26,6 +26,9 @@ app = typer.Typer(
 )
 work.add_to(app)
 look.add_to(app)
+inside.add_to(app)
+make.add_to(app)
+plan.add_to(app)
 
 
 def main(arguments: list[str] | None = None) -> None:

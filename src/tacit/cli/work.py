@@ -14,7 +14,10 @@ RecipeName = Annotated[
 ]
 Root = Annotated[Path, typer.Option("--root", help="Where run folders are made.")]
 Target = Annotated[
-    Path, typer.Argument(help="A run folder, an export folder, or a file of features (.npy, .npz, .safetensors).")
+    Path,
+    typer.Argument(
+        help="A run folder, an export, timm or transformers folder, or a file of features (.npy, .npz, .safetensors)."
+    ),
 ]
 Devices = Annotated[
     str, typer.Option("--devices", help="Number of processes on this machine, or auto: one per accelerator.")
@@ -23,7 +26,7 @@ Devices = Annotated[
 
 def add_to(app: typer.Typer) -> None:
     """Register the verbs."""
-    for verb in (demo, train, check, sweep, embed, judge, probe, report, launch):
+    for verb in (demo, train, check, sweep, embed, judge, probe, evaluate, report, launch):
         app.command(verb.__name__)(verb)
     weights_app = typer.Typer(help="Encoders as files: list, import, export.", no_args_is_help=True)
     weights_app.command("list")(weights_list)
@@ -88,6 +91,9 @@ def sweep(
     engine: Annotated[str, typer.Option(help="serial, local, local:N, dask://host:port or ray.")] = "local",
     root: Root = Path("runs"),
     name: Annotated[str | None, typer.Option(help="Name of the sweep; the same name continues it.")] = None,
+    elsewhere: Annotated[
+        list[str] | None, typer.Option(help="Other data to probe every run on, data=glyphs; once for each override.")
+    ] = None,
     with_: With = None,
     as_json: Json = False,
 ) -> None:
@@ -96,8 +102,9 @@ def sweep(
 
     use(with_)
     found = runs.sweep(
-        recipe, grid, select=select, engine=engine, root=root, name=name, modules=with_ or (), quiet=as_json
-    )
+        recipe, grid, select=select, engine=engine, root=root, name=name, modules=with_ or (), quiet=as_json,
+        elsewhere=elsewhere or (),
+    )  # fmt: skip
     emit(found.to_plain(), as_json, found.text())
     raise typer.Exit(0 if not found.failed else 1)
 
@@ -117,12 +124,21 @@ def embed(
     emit(found, as_json, f"{found['rows']} rows of {found['dim']} features -> {found['path']}")
 
 
-def judge(target: Target, overrides: Overrides = None, with_: With = None, as_json: Json = False) -> None:
-    """Judge a representation without labels: RankMe, collapse, and what the same spectrum tells."""
+def judge(
+    target: Target,
+    overrides: Overrides = None,
+    augmentations: Annotated[
+        int | None,
+        typer.Option(help="Augmented views of a sample for LiDAR: 10 of a run by default, 0 for none; the paper: 50."),
+    ] = None,
+    with_: With = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a representation without labels: RankMe, LiDAR, CLID's halves, collapse, and what the same spectrum tells."""
     from tacit import runs
 
     use(with_)
-    found = runs.judge(target, overrides or ())
+    found = runs.judge(target, overrides or (), augmentations=augmentations)
     emit(found.to_plain(), as_json, found.text())
 
 
@@ -130,14 +146,44 @@ def probe(
     target: Target,
     overrides: Overrides = None,
     seeds: Annotated[int, typer.Option(help="Draws of the few labelled samples.", min=1)] = 10,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option("--protocol", help="Only this one, e.g. linear/1%, dino/knn, mae/linear; may be repeated."),
+    ] = None,
+    factor: Annotated[
+        list[str] | None, typer.Option("--factor", help="A named factor to probe beside the label; may be repeated.")
+    ] = None,
     with_: With = None,
     as_json: Json = False,
 ) -> None:
-    """Probe a representation with labels: k-NN and linear, with all and with 1, 5 and 10 labels a class, beside baselines."""
+    """Probe a representation with labels: k-NN and linear, with all and with 1, 5 and 10 labels a class, beside baselines.
+
+    Of solutions of differential equations the coefficients are regressed instead, with all, 200 and 50 labels.
+    """
     from tacit import runs
 
     use(with_)
-    found = runs.probe(target, overrides or (), seeds=seeds)
+    found = runs.probe(target, overrides or (), seeds=seeds, protocols=protocol, factors=factor or ())
+    emit(found.to_plain(), as_json, found.text())
+
+
+def evaluate(
+    runs_: Annotated[list[Path], typer.Argument(help="Run folders, seen side by side.", metavar="RUN...")],
+    change: Annotated[
+        list[str] | None, typer.Option("--set", help="path=value of data or machine; nothing is kept then.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=2, help="Test items, from the first on.")] = 256,
+    plot: Annotated[
+        Path | None, typer.Option(help="File to draw the error against the horizon into, .png or .svg.")
+    ] = None,
+    with_: With = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate runs on the benchmark of their system, side by side: errors of time-steppers beside persistence."""
+    from tacit import runs
+
+    use(with_)
+    found = runs.evaluate_runs(runs_, change or (), count=count, plot=plot)
     emit(found.to_plain(), as_json, found.text())
 
 
@@ -199,25 +245,59 @@ def weights_list(root: Root = Path("runs"), as_json: Json = False) -> None:
 def weights_import(
     file: Annotated[Path, typer.Argument(help=".safetensors, .pth, .pt or .ckpt of a known encoder.")],
     out: Annotated[Path, typer.Argument(help="Export folder to write.")],
-    encoder: Annotated[str, typer.Option(help="Kind of encoder, for example resnet or timm.")],
+    encoder: Annotated[
+        str | None, typer.Option(help="Kind of encoder, for example resnet or timm. I-JEPA and V-JEPA files need none.")
+    ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Setting of the encoder, name=value.")] = None,
     channels: Annotated[int, typer.Option(min=1)] = 3,
+    size: Annotated[int, typer.Option(min=1, help="Side of the images it was trained on.")] = 224,
+    release: Annotated[
+        str | None, typer.Option(help="Family that wrote it, where it is not recognised: moco, solo-learn, dinov2, ...")
+    ] = None,
+    branch: Annotated[
+        str | None, typer.Option(help="student or teacher; by default what the authors evaluate.")
+    ] = None,
+    edition: Annotated[
+        str | None, typer.Option(help="JEPA edition, where its shapes do not tell: vjepa2-vitg-384, ...")
+    ] = None,
+    part: Annotated[str, typer.Option(help="Of a JEPA file: encoder, or system with its predictor.")] = "encoder",
     as_json: Json = False,
 ) -> None:
     """Turn a published checkpoint into an export folder; every tensor must find its place."""
     from tacit import runs
 
-    found = runs.weights_import(file, out, encoder=encoder, settings=settings or (), channels=channels)
+    if encoder is None:
+        found = runs.edition_import(file, out, edition=edition, part=part, branch=branch)
+    else:
+        found = runs.weights_import(
+            file,
+            out,
+            encoder=encoder,
+            settings=settings or (),
+            channels=channels,
+            size=size,
+            release=release,
+            branch=branch,
+        )
     emit(found, as_json, f"{found['tensors']} tensors -> {found['path']}")
 
 
 def weights_export(
     source: Annotated[Path, typer.Argument(help="A run or export folder.")],
     out: Annotated[Path, typer.Argument(help="File to write: a plain state dict as .safetensors or .pth.")],
+    release: Annotated[
+        str | None,
+        typer.Option(
+            help="Write it as a checkpoint of this family: moco, solo-learn, dino, ..., jepa, or as a transformers folder."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write an encoder's weights as a plain state dict under the names of torchvision or timm."""
+    """Write an encoder's weights as a plain state dict under the names of torchvision or timm, or as another family's file."""
     from tacit import runs
 
-    found = runs.weights_export(source, out)
+    if release in ("jepa", "transformers"):
+        found = runs.edition_export(source, out, form="jepa" if release == "jepa" else "transformers")
+    else:
+        found = runs.weights_export(source, out, release=release)
     emit(found, as_json, f"{found['tensors']} tensors -> {found['path']}")

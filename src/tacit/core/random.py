@@ -22,9 +22,12 @@ def _mix(x: int) -> int:
     return x ^ (x >> 31)
 
 
-def key(*numbers: int | str) -> int:
-    """A 64-bit key from integers and words, for example key(seed, 'weights') or key(seed, epoch, sample, view)."""
-    state = 0
+def key(*numbers: int | str, after: int = 0) -> int:
+    """A 64-bit key from integers and words, for example key(seed, 'weights') or key(seed, epoch, sample, view).
+
+    after: the key of the numbers that come before these: key(a, b, c) is key(c, after=key(a, b)).
+    """
+    state = after
     for number in numbers:
         if isinstance(number, str):
             number = int.from_bytes(number.encode(), "little") % _MASK
@@ -42,6 +45,6 @@ def order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
     return np.random.Generator(np.random.Philox(key=key(seed, "order", epoch))).permutation(n)
 
 
-def torch_seed(*numbers: int | str) -> int:
+def torch_seed(*numbers: int | str, after: int = 0) -> int:
     """A seed for torch.Generator.manual_seed or torch.manual_seed under the same kind of key."""
-    return key(*numbers) >> 1
+    return key(*numbers, after=after) >> 1

@@ -49,12 +49,16 @@ Count = Annotated[int, Ge(0)]
 
 @dataclass(frozen=True, kw_only=True)
 class Checks:
-    """What a run does beside its steps. Each number is a distance in steps; 0 means never."""
+    """What a run does beside its steps. Each number is a distance in steps; 0 means never.
+
+    probe: whether a linear probe learns beside the encoder, from the labels and without a gradient to the network.
+    """
 
     log_every: PositiveInt = 20
     judge_every: Count = 100
     save_every: Count = 500
     keep: PositiveInt = 2
+    probe: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

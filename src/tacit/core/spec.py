@@ -22,15 +22,19 @@ from tacit.core import parts
 from tacit.core.errors import RecipeError, UnknownNameError
 
 __all__ = [
+    "DynamicsSpec",
     "EncoderSpec",
     "HeadSpec",
+    "InverseSpec",
     "ObjectiveSpec",
     "OptimizerSpec",
     "PredictorSpec",
+    "RegulariserSpec",
     "Role",
     "ScheduleSpec",
     "SourceSpec",
     "Spec",
+    "StepperSpec",
     "SystemSpec",
     "ViewSpec",
     "ViewsSpec",
@@ -119,9 +123,13 @@ ViewSpec = Annotated[Spec, Role("view")]
 EncoderSpec = Annotated[Spec, Role("encoder")]
 HeadSpec = Annotated[Spec, Role("head")]
 PredictorSpec = Annotated[Spec, Role("predictor")]
+DynamicsSpec = Annotated[Spec, Role("dynamics")]
+InverseSpec = Annotated[Spec, Role("inverse")]
+RegulariserSpec = Annotated[Spec, Role("regulariser")]
 ObjectiveSpec = Annotated[Spec, Role("objective")]
 OptimizerSpec = Annotated[Spec, Role("optimizer")]
 ScheduleSpec = Annotated[Spec, Role("schedule")]
+StepperSpec = Annotated[Spec, Role("stepper")]
 
 
 def _rebuild(role: str, kind: str, settings: dict[str, Any]) -> Spec:

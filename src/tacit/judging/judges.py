@@ -15,6 +15,7 @@ from torch import Tensor
 from tacit.core.parts import part
 from tacit.core.ranks import Ranks
 from tacit.core.values import Score
+from tacit.judging.geometry import Geometry, SelfCluster
 from tacit.judging.stream import Rows, Stream
 from tacit.ops import spectrum
 from tacit.ops.statistics import Moments, join, mean_cosine, moments, unit_sum
@@ -150,24 +151,36 @@ def _why(rank: float | None, spread: float | None, cosine: float | None) -> str:
 
 
 class Panel:
-    """Every label-free criterion in one pass over the embeddings: two eigenvalue problems in all, one centred and one not."""
+    """Every label-free criterion in one pass over the embeddings: two eigenvalue problems in all, one centred and one not.
 
-    def __init__(self, *, eps: Eps = 1e-7) -> None:
+    What needs pairs of rows (uniformity, the halves of CLID) looks at an even sample of at most `sample` rows; everything else
+    counts all of them. Without `clusters` the halves of CLID, which cost most, are left out.
+    """
+
+    def __init__(self, *, eps: Eps = 1e-7, sample: Annotated[int, Ge(4)] = 4096, clusters: bool = True) -> None:
         self.eps = eps
         self._rows, self._stream, self._collapse = Rows("panel"), Stream(), Collapse()
+        self._cluster, self._geometry = SelfCluster(), Geometry(size=sample, clusters=clusters)
 
     def update(self, z: Tensor) -> None:
         """Take embeddings [m d] in."""
         z = self._rows.take(z)
         self._stream.update(z)
-        self._collapse.update(z)
+        for judge in (self._collapse, self._cluster, self._geometry):
+            judge.update(z)
 
     def merge(self, ranks: Ranks) -> None:
         """Add what the other ranks have seen."""
         self._rows.merge(ranks, self._stream.device)
         if self._rows.n:
             self._stream.merge(ranks, self._rows.d)
-        self._collapse.merge(ranks)
+        for judge in (self._collapse, self._cluster, self._geometry):
+            judge.merge(ranks)
+
+    @property
+    def collapse(self) -> Collapse:
+        """The judge of collapse, for its spread."""
+        return self._collapse
 
     def singular_values(self) -> Tensor:
         """Singular values [min(n, d)] of the rows seen, not centred, largest first, float64."""
@@ -194,7 +207,9 @@ class Panel:
             ("spectrum-area@1", spectrum.spectrum_area(lam), "1 for one direction, about 0.5 for a flat spectrum"),
         ]
         rank = [_rankme_score(s, self._rows, self.eps, renormalise) for renormalise in (False, True)]
-        return [*rank, *(Score(value, n, protocol, note) for protocol, value, note in found), self._collapse.compute()]
+        pairs = [self._cluster.compute(), *(self._geometry.scores() if n >= 4 else [])]
+        named = [Score(value, n, protocol, note) for protocol, value, note in found]
+        return [*rank, *named, *pairs, self._collapse.compute()]
 
 
 def judge_all(z: Tensor, *, eps: Eps = 1e-7) -> list[Score]:

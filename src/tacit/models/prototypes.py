@@ -33,6 +33,10 @@ class PrototypeHead(Protocol):
         """What label-free criteria judge."""
         ...
 
+    def scores(self, z: Tensor, progress: float = ...) -> Tensor:
+        """Scores of such embeddings."""
+        ...
+
     def after_step(self) -> None:
         """Bring the prototypes back to their form after an update."""
         ...
@@ -46,6 +50,7 @@ class DINOHead(nn.Module):
     that scores are cosines; DINOv2 trains it. still: the fraction of the run at whose beginning the prototypes get no
     gradient (the authors: one epoch). Weights have the names of the authors' files: mlp.0, .2, .4, last_layer.weight_g, weight_v.
 
+    norm: 'batch' puts a batch norm before each GELU (the authors' use_bn_in_head; MSN's head, with 1,024 prototypes).
     deviation: of the first weights of the three maps. 0.02 is about 1/sqrt(2048); narrower heads want 1/sqrt(hidden), for with less
     GELU is nearly linear and all embeddings begin, and long stay, in one direction.
 
@@ -61,12 +66,14 @@ class DINOHead(nn.Module):
         prototypes: PositiveInt = 65536,
         gain: Literal["fixed", "trained"] = "fixed",
         still: Fraction = 0.0,
+        norm: Literal["none", "batch"] = "none",
         deviation: Annotated[float, Gt(0)] = 0.02,
     ) -> None:
         super().__init__()
         self.dim, self.still = prototypes, still
+        between = [[nn.BatchNorm1d(hidden), nn.GELU()] if norm == "batch" else [nn.GELU()] for _ in range(2)]
         self.mlp = nn.Sequential(
-            nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU(), nn.Linear(hidden, bottleneck)
+            nn.Linear(dim, hidden), *between[0], nn.Linear(hidden, hidden), *between[1], nn.Linear(hidden, bottleneck)
         )
         for layer in self.mlp:
             if isinstance(layer, nn.Linear):
@@ -80,7 +87,11 @@ class DINOHead(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c"], progress: float = 1.0) -> Float[Tensor, "n k"]:
         """Scores with the prototypes."""
-        return self.last_layer(self.embedding(x), progress < self.still)  # type: ignore[no-any-return]
+        return self.scores(self.embedding(x), progress)
+
+    def scores(self, z: Float[Tensor, "n d"], progress: float = 1.0) -> Float[Tensor, "n k"]:
+        """Scores of embeddings of length one."""
+        return self.last_layer(z, progress < self.still)  # type: ignore[no-any-return]
 
     def after_step(self) -> None:
         """Nothing: the weight norm is part of the map."""
@@ -126,8 +137,12 @@ class Prototypes(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c"], progress: float = 1.0) -> Float[Tensor, "n k"]:
         """Cosines with the prototypes."""
+        return self.scores(self.embedding(x), progress)
+
+    def scores(self, z: Float[Tensor, "n d"], progress: float = 1.0) -> Float[Tensor, "n k"]:
+        """Cosines of embeddings of length one."""
         weight = self.prototypes.weight
-        return nn.functional.linear(self.embedding(x), _without_gradient(weight) if progress < self.still else weight)
+        return nn.functional.linear(z, _without_gradient(weight) if progress < self.still else weight)
 
     @torch.no_grad()
     def after_step(self) -> None:

@@ -29,9 +29,11 @@ class ResNet(nn.Module):
     """ResNet-18, -34, -50 or -101 on [n c h w], without its classifier.
 
     `stem`: 'imagenet' is the 7x7 convolution of stride 2 and the max-pool; 'cifar' is one 3x3 convolution of stride 1
-    (padding 1) and no pool. `width` multiplies every stage, stem included (2 gives VICReg's x2 with 4096 features), unlike
-    torchvision's wide_resnet, which widens inside the blocks. `zero_init`: the last norm of each block starts at zero, so
-    that each block starts as the identity (arXiv 1706.02677). State-dict names equal torchvision's without `fc`.
+    (padding 1) and no pool; 'solo-learn' the same with padding 2, whose maps are two places wider (34 x 34 of 32 x 32): its
+    published CIFAR weights and numbers depend on that. `width` multiplies every stage, stem included (2 gives VICReg's x2
+    with 4096 features), unlike torchvision's wide_resnet, which widens inside the blocks. `zero_init`: the last norm of each
+    block starts at zero, so that each block starts as the identity (arXiv 1706.02677). State-dict names equal torchvision's
+    without `fc`.
 
     Pooled features are the mean over places, `dim` = 512 (18, 34) or 2048 (50, 101) times `width`. Source: arXiv 1512.03385.
     """
@@ -41,7 +43,7 @@ class ResNet(nn.Module):
         facts: Facts,
         *,
         depth: Literal[18, 34, 50, 101] = 50,
-        stem: Literal["cifar", "imagenet"] = "imagenet",
+        stem: Literal["cifar", "solo-learn", "imagenet"] = "imagenet",
         width: Annotated[float, Gt(0)] = 1.0,
         zero_init: bool = True,
     ) -> None:
@@ -51,7 +53,7 @@ class ResNet(nn.Module):
         first = (
             nn.Conv2d(facts.channels, planes, 7, stride=2, padding=3, bias=False)
             if stem == "imagenet"
-            else nn.Conv2d(facts.channels, planes, 3, stride=1, padding=1, bias=False)
+            else nn.Conv2d(facts.channels, planes, 3, stride=1, padding=2 if stem == "solo-learn" else 1, bias=False)
         )
         self.conv1, self.bn1, self.relu = first, nn.BatchNorm2d(planes), nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, stride=2, padding=1) if stem == "imagenet" else nn.Identity()

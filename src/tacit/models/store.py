@@ -79,18 +79,18 @@ def export(spec: Spec, runtime: Facts | int, module: nn.Module, folder: str | Pa
     folder, tensors = Path(folder), _tensors(module)
     resolved = spec.resolve()
     facts = dataclasses.asdict(runtime) if isinstance(runtime, Facts) else None
+    settings = plain(resolved)
     config = {
         "format": _FORMAT,
         "tacit": __version__,
         "role": resolved.role,
-        **plain(resolved),
+        "kind": settings.pop("kind"),
         "facts": facts,
         "dim": runtime if facts is None else None,
         "normalisation": {"mean": facts["mean"], "std": facts["std"]} if facts else None,
         "weights": _digest(tensors),
+        "settings": settings,
     }
-    settings = {name: config.pop(name) for name in resolved.settings}
-    config["settings"] = settings
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = folder.with_name(f".{folder.name}-{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)

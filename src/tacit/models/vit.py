@@ -1,37 +1,53 @@
-"""The Vision Transformer, small enough to read. Legend: n images, k patches, t tokens (with the class token), d features."""
+"""The Vision Transformer on images and clips. Legend: n samples, k patches, t tokens (with the class token), d features."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Lt
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torchvision.ops import stochastic_depth
 
 from tacit.core.errors import DataError, RecipeError
 from tacit.core.parts import part
 from tacit.core.values import Facts, Features
 from tacit.models.stages import run
-from tacit.ops.positions import resize_grid, sincos_2d
+from tacit.models.transformer import Block, Init, initialise, run_blocks
+from tacit.ops.positions import Compat, resize_grid, rope, sincos_grid
 
-__all__ = ["ViT"]
+__all__ = ["SIZES", "ViT"]
 
 PositiveInt = Annotated[int, Gt(0)]
-_SIZES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12)}  # width, depth, heads
+SIZES = {  # width, depth, heads, mlp_ratio
+    "tiny": (192, 12, 3, 4.0),
+    "small": (384, 12, 6, 4.0),
+    "base": (768, 12, 12, 4.0),
+    "large": (1024, 24, 16, 4.0),
+    "huge": (1280, 32, 16, 4.0),
+    "giant": (1408, 40, 16, 48 / 11),
+    "giant22": (1408, 40, 22, 48 / 11),
+    "gigantic": (1664, 48, 16, 4.0),
+    "gigantic26": (1664, 48, 26, 4.0),
+}
+_OWN = ("width", "depth", "heads", "mlp_ratio")
 
 
 @part("encoder", "vit")
 class ViT(nn.Module):
-    """Vision Transformer on square patches of [n c h w], pre-norm, without its classifier.
+    """Vision Transformer on square patches of images [n c h w] or clips [n c f h w], pre-norm, without its classifier.
 
-    `size` names width, depth and heads; each can be set by itself. `pooling`: the class token or the mean over patches, after
-    the final norm; with 'mean' there is no class token unless `class_token` asks for one.
-    `positions`: 'sincos' is fixed and made for any image at each call; 'learned' belongs to the image size in the facts and is
-    resampled for others. `drop_path` is the rate of the last block, rising linearly from 0 (arXiv 1603.09382).
+    `size` names width, depth, heads and mlp_ratio ('giant' is I-JEPA's, 'giant22' V-JEPA 2's ViT-g); each can be set by itself.
+    `tubelet`: frames that a token of a clip spans; None for images. To an encoder of clips a still image is one tubelet.
+    `pooling`: the class token or the mean over patches, after the final norm; with 'mean' there is no class token unless asked for.
+    `positions`: 'sincos' is fixed and made for any size of input; 'learned' belongs to the image size in the facts and is
+    resampled for others; 'rope' turns queries and keys in every block. `compat`: the layout of sincos and the angles of rope, see
+    `ops.positions`; published JEPA weights need 'official'. `init`: see `transformer.initialise`.
+    `drop_path` is the rate of the last block, rising linearly from 0 (arXiv 1603.09382). `save_memory` computes activations again
+    in the backward pass. `gated`: SwiGLU instead of GELU.
     State-dict names are timm's, so that a timm or DeiT file loads into positions='learned'. Source: arXiv 2010.11929.
     """
 
@@ -40,99 +56,219 @@ class ViT(nn.Module):
         facts: Facts,
         *,
         patch: PositiveInt = 16,
-        size: Literal["tiny", "small", "base"] = "small",
+        tubelet: PositiveInt | None = None,
+        size: Literal["tiny", "small", "base", "large", "huge", "giant", "giant22", "gigantic", "gigantic26"] = "small",
         width: PositiveInt | None = None,
         depth: PositiveInt | None = None,
         heads: PositiveInt | None = None,
-        mlp_ratio: Annotated[float, Gt(0)] = 4.0,
+        mlp_ratio: Annotated[float, Gt(0)] | None = None,
+        gated: bool = False,
         pooling: Literal["class", "mean"] = "class",
         class_token: bool = True,
-        positions: Literal["sincos", "learned"] = "sincos",
+        positions: Literal["sincos", "learned", "rope"] = "sincos",
+        compat: Compat = "correct",
+        init: Init = "xavier",
         drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        save_memory: bool = False,
     ) -> None:
         super().__init__()
-        width, depth, heads = (own or named for own, named in zip((width, depth, heads), _SIZES[size], strict=True))
-        self.dim, self.patch, self.pooling = width, patch, pooling
-        self.patch_embed = _PatchEmbed(facts.channels, width, patch)
+        named = SIZES[size]
+        width, depth, heads, mlp_ratio = width or named[0], depth or named[1], heads or named[2], mlp_ratio or named[3]
+        self.dim, self.patch, self.tubelet, self.pooling, self.heads = width, patch, tubelet, pooling, heads
+        self.positions, self.compat, self.save_memory = positions, compat, save_memory
+        self.patch_embed = _PatchEmbed(facts.channels, width, patch, tubelet)
         self.cls_token = nn.Parameter(torch.empty(1, 1, width)) if class_token else None
-        self.learned_grid: tuple[int, int] | None = None
+        self.own_grid = None if facts.shape is None else self.grid_of(*facts.shape)
         if positions == "learned":
-            if facts.shape is None or len(facts.shape) != 2:
+            if self.own_grid is None or tubelet:
                 raise RecipeError(
-                    "encoder 'vit': positions='learned' needs images of one known size, and the samples have several: "
+                    "encoder 'vit': positions='learned' needs images of one known size, and the samples have several or are clips: "
                     "crop them to one size in the views, or use positions='sincos'"
                 )
-            self.learned_grid = self.grid_of(*facts.shape)
-            places = self.learned_grid[0] * self.learned_grid[1] + class_token
+            places = self.own_grid[0] * self.own_grid[1] + class_token
             self.pos_embed = nn.Parameter(torch.empty(1, places, width))
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
+        else:
+            table = None if self.own_grid is None else self._table(self.own_grid, None)
+            self.register_buffer("table", table, persistent=False)
         rates = [drop_path * i / max(1, depth - 1) for i in range(depth)]
-        self.blocks = nn.Sequential(*(_Block(width, heads, round(width * mlp_ratio), rate) for rate in rates))
+        hidden = round(width * mlp_ratio)
+        self.blocks = nn.Sequential(*(Block(width, heads, hidden, rate, gated=gated) for rate in rates))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         if self.cls_token is not None:
             nn.init.normal_(self.cls_token, std=1e-6)
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+        initialise(self, init)
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
         """Rules across fields."""
-        width, _, heads = (
-            settings[name] or named
-            for name, named in zip(("width", "depth", "heads"), _SIZES[settings["size"]], strict=True)
+        width, _, heads, _ = (
+            settings[name] or named for name, named in zip(_OWN, SIZES[settings["size"]], strict=True)
         )
         if width % heads:
             yield f"encoder 'vit' splits width={width} among heads={heads}, which does not divide it: choose a divisor"
         if settings["positions"] == "sincos" and width % 4:
             yield f"encoder 'vit' with positions='sincos' needs a width that is a multiple of 4, found {width}"
+        if settings["positions"] == "rope" and (width // heads) % 2:
+            yield f"encoder 'vit' with positions='rope' turns pairs of channels and needs heads of even width, found {width // heads}"
+        if settings["positions"] == "learned" and settings["tubelet"]:
+            yield "encoder 'vit' has learned positions for images alone: with a tubelet use positions='sincos' or 'rope'"
         if settings["pooling"] == "class" and not settings["class_token"]:
             yield "encoder 'vit' with pooling='class' needs class_token=true; without one use pooling='mean'"
 
-    def grid_of(self, height: int, width: int) -> tuple[int, int]:
-        """Patches along height and width; an image that does not divide into patches is refused."""
+    @staticmethod
+    def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """What nothing reads under other settings."""
+        found = {}
+        if settings["positions"] == "learned":
+            found["compat"] = "learned positions have no layout"
+        if all(settings[name] for name in _OWN):
+            found["size"] = "width, depth, heads and mlp_ratio are all set by themselves"
+        return found
+
+    def grid_of(self, *shape: int) -> tuple[int, ...]:
+        """Tokens along (height, width) or (frames, height, width); an input that does not divide into patches is refused."""
+        height, width = shape[-2:]
+        if len(shape) != (3 if self.tubelet else 2):
+            raise DataError(
+                f"encoder 'vit' with tubelet={self.tubelet} takes {'clips' if self.tubelet else 'images'}, found samples of shape "
+                f"{list(shape)}: {'use a source of clips' if self.tubelet else 'set tubelet=2 for clips'}"
+            )
         if height % self.patch or width % self.patch:
             raise DataError(
                 f"encoder 'vit' cuts images into patches of {self.patch} pixels, which do not divide {height} x {width}: "
                 "resize or crop in the views, or choose another patch"
             )
-        return height // self.patch, width // self.patch
+        if not self.tubelet:
+            return height // self.patch, width // self.patch
+        if shape[0] % self.tubelet:
+            raise DataError(
+                f"encoder 'vit' cuts clips into tubelets of {self.tubelet} frames, which do not divide {shape[0]} frames: "
+                "choose another number of frames, or cut the last ones off"
+            )
+        return shape[0] // self.tubelet, height // self.patch, width // self.patch
 
-    def _positions(self, grid: tuple[int, int], like: Tensor) -> tuple[Tensor | float, Tensor]:
+    def _table(self, grid: tuple[int, ...], device: torch.device | None) -> Tensor:
+        """Fixed positions of a grid: what is added to the patches [k d], or what turns queries and keys [k 2 e]."""
+        if self.positions == "rope":
+            return rope(grid, self.dim // self.heads, self.compat, device=device)
+        return sincos_grid(grid, self.dim, self.compat, device=device)
+
+    def _fixed(self, grid: tuple[int, ...], device: torch.device) -> Tensor:
+        own: Tensor | None = self.table  # type: ignore[assignment]
+        return own if grid == self.own_grid and own is not None else self._table(grid, device)
+
+    def _added(self, grid: tuple[int, ...], like: Tensor) -> tuple[Tensor | float, Tensor | None]:
         """What is added to the class token, and to the patches [k d]."""
-        if self.learned_grid is None:
-            return 0.0, sincos_2d(*grid, self.dim, device=like.device, dtype=like.dtype)
+        if self.positions == "rope":
+            return 0.0, None
+        if self.positions == "sincos":
+            return 0.0, self._fixed(grid, like.device).to(like.dtype)
         learned = self.pos_embed[0]
         extra = 0 if self.cls_token is None else 1
-        return learned[:extra], resize_grid(learned[extra:], self.learned_grid, grid)
+        return learned[:extra], resize_grid(learned[extra:], self.own_grid, grid)  # type: ignore[arg-type]
 
-    def tokens(self, x: Float[Tensor, "n c h w"], keep: Int[Tensor, "n k"] | None = None) -> Float[Tensor, "n t d"]:
-        """Patches with their positions, only those in `keep` if given, behind the class token: what the first block sees."""
-        at_class, at_patches = self._positions(self.grid_of(x.shape[2], x.shape[3]), x)
-        patches = self.patch_embed(x) + at_patches
+    def _still(self, x: Tensor) -> Tensor:
+        """A still image as a clip of one tubelet, where the encoder takes clips."""
+        return x.unsqueeze(2).expand(-1, -1, self.tubelet, -1, -1) if self.tubelet and x.ndim == 4 else x
+
+    def tokens(
+        self,
+        x: Float[Tensor, "n c *s"],
+        keep: Int[Tensor, "n k"] | None = None,
+        mask: Bool[Tensor, "n k"] | None = None,
+        token: Float[Tensor, " d"] | None = None,
+    ) -> Float[Tensor, "n t d"]:
+        """Patches with their positions, only those in `keep` if given, behind the class token: what the first block sees.
+
+        Where `mask` is true, `token` stands in the patch's place, at its position (iBOT, SimMIM); who trains it owns it. A `keep` of -1
+        fills up rows of unequal length; such tokens are seen by no other.
+        """
+        x = self._still(x)
+        at_class, at_patches = self._added(self.grid_of(*x.shape[2:]), x)
+        patches = self.patch_embed(x)
+        if mask is not None:
+            if token is None:
+                raise RecipeError(
+                    "encoder 'vit' hides the patches of a mask behind a token: pass `token` [width] with it"
+                )
+            patches = torch.where(mask[:, :, None], token.to(patches.dtype), patches)
+        if at_patches is not None:
+            patches = patches + at_patches
         if keep is not None:
-            patches = patches.gather(1, keep[:, :, None].expand(-1, -1, self.dim))
+            patches = patches.gather(1, keep.clamp(min=0)[:, :, None].expand(-1, -1, self.dim))
         if self.cls_token is None:
             return patches
         return torch.cat([(self.cls_token + at_class).expand(len(x), -1, -1).to(patches.dtype), patches], dim=1)
 
+    def rotary(self, x: Float[Tensor, "n c *s"], keep: Int[Tensor, "n k"] | None = None) -> Tensor | None:
+        """The turns of queries and keys of all tokens [t 2 e], or of those in `keep` [n t 2 e]; None without 'rope'."""
+        if self.positions != "rope":
+            return None
+        table = self._fixed(self.grid_of(*self._still(x).shape[2:]), x.device)
+        if keep is not None:
+            table = table[keep.clamp(min=0)]
+        if self.cls_token is None:
+            return table
+        still = torch.zeros_like(table[..., :1, :, :])
+        still[..., 0, :] = 1  # cosine 1, sine 0: the class token stands nowhere
+        return torch.cat([still, table], dim=-3)
+
     def _patches(self, tokens: Tensor) -> Tensor:
         return tokens if self.cls_token is None else tokens[:, 1:]
 
-    def _pool(self, tokens: Tensor) -> Tensor:
-        return tokens[:, 0] if self.pooling == "class" else self._patches(tokens).mean(dim=1)
+    def _pool(self, tokens: Tensor, real: Tensor | None = None) -> Tensor:
+        if self.pooling == "class":
+            return tokens[:, 0]
+        patches = self._patches(tokens)
+        if real is None:
+            return patches.mean(dim=1)
+        return (patches * real[:, :, None]).sum(dim=1) / real.sum(dim=1, keepdim=True)
 
-    def forward(self, x: Float[Tensor, "n c h w"], keep: Int[Tensor, "n k"] | None = None) -> Features:
-        """Pooled features [n d] and patch tokens [n k d], all after the final norm; `grid` only without `keep`."""
-        tokens = self.norm(self.blocks(self.tokens(x, keep)))
-        grid = self.grid_of(x.shape[2], x.shape[3]) if keep is None else None
-        return Features(self._pool(tokens), self._patches(tokens), grid)
+    def forward(
+        self,
+        x: Float[Tensor, "n c *s"],
+        keep: Int[Tensor, "n k"] | None = None,
+        mask: Bool[Tensor, "n k"] | None = None,
+        token: Float[Tensor, " d"] | None = None,
+        padded: bool = False,
+    ) -> Features:
+        """Pooled features [n d] and patch tokens [n k d], all after the final norm; `grid` only without `keep`.
 
-    def layers(self, x: Float[Tensor, "n c h w"], which: Sequence[str]) -> list[Tensor]:
+        Only the tokens in `keep` are computed. `padded`: some of them are -1, fillings of rows of unequal length.
+        """
+        real = keep >= 0 if padded and keep is not None else None
+        seen = real if real is None or self.cls_token is None else F.pad(real, (1, 0), value=True)
+        tokens = run_blocks(
+            self.blocks, self.tokens(x, keep, mask, token), self.rotary(x, keep),
+            None if seen is None else seen[:, None, None, :], self.save_memory and self.training,
+        )  # fmt: skip
+        tokens = self.norm(tokens)
+        grid = self.grid_of(*self._still(x).shape[2:]) if keep is None else None
+        return Features(self._pool(tokens, real), self._patches(tokens), grid)
+
+    def layers(self, x: Float[Tensor, "n c *s"], which: Sequence[str]) -> list[Tensor]:
         """Pooled outputs of the named blocks, before the final norm; 'norm' is the pooled feature itself."""
-        stages = dict(zip(self.layer_names(), (*self.blocks, self.norm), strict=True))
-        return run(stages, self.tokens(x), which, self._pool)
+        rotary = self.rotary(x)
+        steps: list[Callable[[Tensor], Tensor]] = [*(partial(block, rotary=rotary) for block in self.blocks), self.norm]
+        return run(dict(zip(self.layer_names(), steps, strict=True)), self.tokens(x), which, self._pool)
+
+    def layer_tokens(self, x: Float[Tensor, "n c *s"], which: Sequence[int]) -> list[Float[Tensor, "n k d"]]:
+        """Patch tokens after the blocks of these numbers, each through the final norm: what multi-layer probes read."""
+        tokens, rotary, found = self.tokens(x), self.rotary(x), {}
+        for number, block in enumerate(self.blocks[: max(which) + 1]):
+            tokens = block(tokens, rotary)
+            if number in which:
+                found[number] = self._patches(self.norm(tokens))
+        return [found[number] for number in which]
+
+    def branches(self, x: Float[Tensor, "n c *s"], last: int) -> list[Float[Tensor, "n k d"]]:
+        """The outputs of the second branches of the `last` blocks, before they are added: data2vec's targets."""
+        tokens, rotary, found = self.tokens(x), self.rotary(x), []
+        for block in self.blocks:
+            tokens, branch = block.parts(tokens, rotary)  # type: ignore[operator]
+            found.append(self._patches(branch))
+        return found[-last:]
 
     def layer_names(self) -> list[str]:
         """From the pixels to the features."""
@@ -140,47 +276,15 @@ class ViT(nn.Module):
 
 
 class _PatchEmbed(nn.Module):
-    def __init__(self, channels: int, width: int, patch: int) -> None:
+    """One linear map of each patch or tubelet, as the convolution that published files hold."""
+
+    def __init__(self, channels: int, width: int, patch: int, tubelet: int | None) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(channels, width, patch, stride=patch)
-        nn.init.xavier_uniform_(self.proj.weight.flatten(1))  # as the linear map that it is
-        nn.init.zeros_(self.proj.bias)  # type: ignore[arg-type]
+        if tubelet:
+            sides = (tubelet, patch, patch)
+            self.proj: nn.Module = nn.Conv3d(channels, width, sides, stride=sides)
+        else:
+            self.proj = nn.Conv2d(channels, width, patch, stride=patch)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj(x).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
-
-
-class _Attention(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, t, d = x.shape
-        q, k, v = self.qkv(x).reshape(n, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v)
-        return self.proj(mixed.transpose(1, 2).reshape(n, t, d))  # type: ignore[no-any-return]
-
-
-class _MLP(nn.Module):
-    def __init__(self, width: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(width, hidden)
-        self.fc2 = nn.Linear(hidden, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x)))  # type: ignore[no-any-return]
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int, heads: int, hidden: int, drop_path: float) -> None:
-        super().__init__()
-        self.norm1, self.attn = nn.LayerNorm(width, eps=1e-6), _Attention(width, heads)
-        self.norm2, self.mlp = nn.LayerNorm(width, eps=1e-6), _MLP(width, hidden)
-        self.drop_path = drop_path
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + stochastic_depth(self.attn(self.norm1(x)), self.drop_path, "row", self.training)
-        return x + stochastic_depth(self.mlp(self.norm2(x)), self.drop_path, "row", self.training)

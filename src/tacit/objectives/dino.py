@@ -84,8 +84,13 @@ class DINO(Distillation):
     def _remember(self, teacher: Sequence[Tensor], ranks: Ranks) -> None:
         if self.balance == "sinkhorn":
             return
-        now = torch.stack([view.mean(dim=0) for view in teacher]).mean(dim=0)
-        now = ranks.total(now) / ranks.size * (1 - self.centre_momentum)
+        total = ranks.total(torch.stack([view.sum(dim=0) for view in teacher]).sum(dim=0))
+        count: int | Tensor = sum(len(view) for view in teacher)
+        if ranks.size > 1:  # ranks may differ in it, and have none: masked patches do
+            count = ranks.total(total.new_tensor(float(count))).clamp(min=1)
+        elif count == 0:
+            return
+        now = total / count * (1 - self.centre_momentum)
         self.centre = now + self.centre_momentum * self.centre.to(now) if len(self.centre) else now
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:

@@ -30,6 +30,8 @@ class Distillation(nn.Module):
     kind: ClassVar[str]
     ranks_kind: ClassVar[Literal["per-sample", "global", "gather"]] = "global"
     reads: ClassVar[Literal["embeddings", "scores"]] = "embeddings"
+    wants: frozenset[str] = frozenset()  # what `target` and `remember` take besides: ids, place, embedding
+    joined: ClassVar[bool] = False  # compare all pairs of views in one call
 
     @abstractmethod
     def _target(self, teacher: Tensor, ranks: Ranks, progress: float) -> Tensor: ...

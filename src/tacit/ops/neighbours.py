@@ -47,42 +47,47 @@ def nearest(
     """
     n = len(bank)
     chunk = chunk or max(1, min(len(queries), _CELLS // max(n, 1)))
+    room = queries.new_empty(min(chunk, len(queries)), n)  # fresh memory for every block would cost half of the product
     for start in range(0, len(queries), chunk):
         block = slice(start, min(start + chunk, len(queries)))
-        similarity = queries[block] @ bank.T
+        similarity = torch.mm(queries[block], bank.T, out=room[: block.stop - start])
         if skip_self:
             own = torch.arange(block.start, block.stop, device=bank.device)
             similarity[own - block.start, own] = -torch.inf
         # one more than k shows whether the k-th has equals that were left out
-        value, index = _largest(similarity, min(k + 1, n))
+        value, index = _ordered(*_largest(similarity, min(k + 1, n)))
         if value.shape[1] > k:
             unsure = (value[:, k] == value[:, k - 1]).nonzero()[:, 0]
             value, index = value[:, :k].contiguous(), index[:, :k].contiguous()
             if len(unsure):
                 some = similarity[unsure]
-                index[unsure] = _first_equals(some, value[unsure])
-                value[unsure] = some.gather(1, index[unsure])
-        by_index = index.argsort(dim=1)
-        value, index = value.gather(1, by_index), index.gather(1, by_index)
-        by_value = value.argsort(dim=1, descending=True, stable=True)
-        yield block, value.gather(1, by_value), index.gather(1, by_value)
+                first = _first_equals(some, value[unsure])
+                value[unsure], index[unsure] = _ordered(some.gather(1, first), first)
+        yield block, value, index
+
+
+def _ordered(value: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row by falling value, equal values by rising index."""
+    index, by_index = index.sort(dim=1)
+    value, by_value = value.gather(1, by_index).sort(dim=1, descending=True, stable=True)
+    return value, index.gather(1, by_value)
 
 
 def _largest(similarity: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """`similarity.topk(k)`, by way of the largest of every 16 columns where there are many: the k largest lie in the k groups
-    of largest maximum. One vectorised pass and two small selections instead of a selection over everything."""
+    """The k largest of each row, in any order, and their columns. Where there are many columns it goes by way of the largest of
+    every 16: the k largest lie in the k groups of largest maximum. One vectorised pass and two small selections instead of a
+    selection over everything."""
     n = similarity.shape[1]
     groups = n // _GROUP
     if groups < 4 * k or similarity.is_cuda:
-        return similarity.topk(k, dim=1)
+        return similarity.topk(k, dim=1, sorted=False)
     main = groups * _GROUP
-    peak = similarity[:, :main].unflatten(1, (_GROUP, groups)).amax(dim=1)
-    best = peak.topk(k, dim=1, sorted=False).indices
-    rest = torch.arange(main, n, device=similarity.device).expand(len(similarity), -1)
-    columns = (best[:, :, None] + torch.arange(0, main, groups, device=similarity.device)).flatten(1)
-    columns = torch.cat([columns, rest], dim=1)
-    value, at = similarity.gather(1, columns).topk(k, dim=1)
-    return value, columns.gather(1, at)
+    grouped = similarity[:, :main].unflatten(1, (_GROUP, groups))
+    best = grouped.amax(dim=1).topk(k, dim=1, sorted=False).indices
+    near = grouped.gather(2, best[:, None].expand(-1, _GROUP, -1)).flatten(1)
+    value, at = torch.cat([near, similarity[:, main:]], dim=1).topk(k, dim=1, sorted=False)
+    column = best.gather(1, at % k) + at // k * groups
+    return value, torch.where(at < _GROUP * k, column, at - _GROUP * k + main)
 
 
 def _first_equals(similarity: Tensor, value: Tensor) -> Tensor:

@@ -18,11 +18,13 @@ __all__ = [
     "alpha_req",
     "classical_rank",
     "gram",
+    "lidar",
     "mirror",
     "nesum",
     "participation_ratio",
     "rankme",
     "rankme_renormalised",
+    "self_cluster",
     "singular_values",
     "spectrum_area",
     "stable_rank",
@@ -136,3 +138,30 @@ def alpha_req(lam: Float[Tensor, " r"], low: int = 11, high: int = 100) -> float
 def spectrum_area(lam: Float[Tensor, " r"]) -> float:
     """Mean of the cumulative share of variance over the eigenvalues: (r+1)/(2r) for a flat spectrum, 1 for one direction."""
     return float(_shares(lam.sort(descending=True).values).cumsum(0).mean())
+
+
+def lidar(between: Float[Tensor, "d d"], within: Float[Tensor, "d d"], delta: float = 1e-4, eps: float = 1e-8) -> float:
+    """exp(-sum p log p), p = l / sum(l) + eps, l the eigenvalues of W^-1/2 B W^-1/2, W = within + delta I (arXiv 2312.04000).
+
+    between: covariance of the class means; within: pooled covariance about them. The eigenvalues are taken from L^-1 B L^-T with
+    W = L L^T: the same ones, without a root of W. 0 where the classes share one mean.
+    """
+    d = len(within)
+    lower = torch.linalg.cholesky(within.double() + delta * torch.eye(d, dtype=torch.float64, device=within.device))
+    half = torch.linalg.solve_triangular(lower, between.double(), upper=False)
+    whitened = torch.linalg.solve_triangular(lower, half.T, upper=False)
+    p = _shares(torch.linalg.eigvalsh((whitened + whitened.T) / 2))
+    return math.exp(_entropy(p + eps)) if p.sum() > 0 else 0.0
+
+
+def self_cluster(units: Float[Tensor, "d d"], n: int) -> float:
+    """(d |u^T u|_F^2 - n (d + n - 1)) / ((d - 1) (n - 1) n) of n unit rows u, from `units` = u^T u.
+
+    0 in expectation for directions that are uniform on the sphere, 1 if all rows are equal; the n x n products of the
+    definition are those of d x d (their Frobenius norms agree). nan for a single row or a single feature.
+    """
+    d = len(units)
+    if n < 2 or d < 2:
+        return float("nan")
+    energy = float(units.double().square().sum())
+    return (d * energy - n * (d + n - 1)) / ((d - 1) * (n - 1) * n)

@@ -25,9 +25,10 @@ def sinkhorn(
 
     Values: 1/k everywhere for equal scores. Source: SwAV (arXiv 2006.09882), temperature 0.05, 3 iterations.
     """
-    m, k = scores.shape[0] * ranks.size, scores.shape[1]
+    n, k = scores.shape
+    m = n if ranks.size == 1 else ranks.total(scores.new_tensor(float(n)))  # ranks may differ in n: masked patches do
     peak = scores.amax(dim=1)
-    highest = ranks.gather(peak.amax()[None]).amax()
+    highest = ranks.gather(peak.amax()[None] if n else scores.new_full((1,), -torch.inf)).amax()
     mass = torch.exp((scores - peak[:, None]) / temperature)
     of_sample = torch.exp((peak - highest) / temperature)
     of_prototype = scores.new_ones(k)

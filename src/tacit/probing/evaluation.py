@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,14 @@ from tacit.core.values import Record
 from tacit.ops.intervals import Interval, paired_interval, t_interval, wilson
 from tacit.probing.arrays import as_features, as_labels, check_pair, check_unseen
 from tacit.probing.knn import knn
-from tacit.probing.linear import fit_logistic, fit_sgd
-from tacit.probing.protocols import DEFAULT, Protocol, protocol
+from tacit.probing.linear import Fitted, fit_logistic, fit_sgd
+from tacit.probing.protocols import DEFAULT, Protocol, Published, protocol
+from tacit.probing.published import fit_published
 from tacit.probing.records import Records
 from tacit.probing.ridge import fit_ridge
-from tacit.probing.subsets import as_ids, low_shot
+from tacit.probing.subsets import as_ids, low_shot, share
 
-__all__ = ["Row", "evaluate", "summary"]
+__all__ = ["Row", "bank", "evaluate", "fit_head", "recorded", "summary"]
 
 
 def evaluate(
@@ -31,7 +32,7 @@ def evaluate(
     labels: Mapping[str, Any],
     ids: Mapping[str, Any] | None = None,
     *,
-    protocols: Sequence[str | Protocol] = DEFAULT,
+    protocols: Sequence[str | Protocol | Published] = DEFAULT,
     seeds: int = 10,
     run: str = "",
     benchmark: str = "features@1",
@@ -87,45 +88,79 @@ def _predictions(
     z: dict[str, Tensor],
     y: dict[str, Tensor],
     ids: NDArray[np.int64],
-    asked: Sequence[Protocol],
+    asked: Sequence[Protocol | Published],
     classes: int,
     seeds: int,
-) -> list[tuple[Protocol, int, Tensor, Tensor]]:
+) -> list[tuple[Protocol | Published, int, Tensor, Tensor]]:
     """(protocol, seed, prediction [m], score [m]) for one model; all k of one bank and temperature from one search."""
-    found = []
-    searches: dict[tuple[int | None, float], list[int]] = {}
+    found: list[tuple[Protocol | Published, int, Tensor, Tensor]] = []
+    searches: dict[Protocol, list[int]] = {}
     for how in asked:
-        if how.probe == "knn":
-            searches.setdefault((how.per_class, how.temperature), []).append(how.k)
+        if isinstance(how, Protocol) and how.probe == "knn":
+            searches.setdefault(replace(how, k=1), []).append(how.k)
     for how in asked:
         for seed in range(seeds if how.drawn else 1):
             if how.probe == "knn":
                 continue
-            x, t, i = _bank(z, y, ids, how.per_class, seed)
-            if how.probe == "linear":
-                fitted = fit_logistic(x, t, ids=i, classes=classes, seed=seed)
-            elif how.probe == "sgd":
-                fitted = fit_sgd(x, t, ids=i, classes=classes, seed=seed)
-            else:
-                fitted = fit_ridge(x, t, classes=classes)
+            x, t, i = bank(z, y, ids, how, seed)
+            fitted = fit_head(how, x, t, i, classes, seed)
             logits = fitted.logits(z["test"])
             best = (logits if how.probe == "ridge" else logits.softmax(dim=1)).max(dim=1)
             found.append((how, seed, logits.max(dim=1).indices, best.values))
-    for (per_class, temperature), ks in searches.items():
-        for seed in range(seeds if per_class else 1):
-            x, t, _ = _bank(z, y, ids, per_class, seed)
-            for k, result in knn(x, t, z["test"], k=ks, temperature=temperature).items():
-                found.append((Protocol("knn", per_class, k, temperature), seed, result.prediction, result.score))
+    for shared, ks in searches.items():
+        for seed in range(seeds if shared.drawn else 1):
+            x, t, _ = bank(z, y, ids, shared, seed)
+            for k, result in knn(x, t, z["test"], k=ks, temperature=shared.temperature).items():
+                found.append((replace(shared, k=k), seed, result.prediction, result.score))
     place = {how.name: at for at, how in enumerate(asked)}
     return sorted(found, key=lambda one: (place[one[0].name], one[1]))
 
 
-def _bank(
-    z: dict[str, Tensor], y: dict[str, Tensor], ids: NDArray[np.int64], per_class: int | None, seed: int
+def recorded(
+    made: Tensor, answer: Tensor, item: NDArray[np.int64], *, score: Tensor | None = None, **names: Any
+) -> Records:
+    """Records of predictions [m] beside answers [m]; `names`: run, model, benchmark, protocol, seed."""
+    guess, right = made.cpu().numpy(), answer.cpu().numpy()
+    scored = {} if score is None else {"score": pa.array(score.double().cpu().numpy())}
+    return Records.of(
+        len(guess),
+        item=pa.array(item).cast(pa.string()),
+        prediction=pa.array(guess).cast(pa.string()),
+        answer=pa.array(right).cast(pa.string()),
+        correct=pa.array(guess == right),
+        **scored,
+        **names,
+    )
+
+
+def fit_head(how: Protocol | Published, x: Tensor, t: Tensor, ids: Any, classes: int, seed: int) -> Fitted:
+    """The linear classifier of a protocol that is not k-NN, fitted to features x [n d] and labels t [n]."""
+    if isinstance(how, Published):
+        if not how.cached:
+            raise DataError(
+                f"protocol {how.name!r} augments the pictures anew each epoch, and these are features: use "
+                f"{replace(how, cached=True).name!r}, or probe a run or a model folder"
+            )
+        return fit_published(x, t, how, ids=ids, classes=classes, seed=seed)
+    if how.probe == "attentive":
+        raise DataError(
+            f"protocol {how.name!r} reads tokens, and these are pooled features: probe a run or a model folder"
+        )
+    if how.probe == "linear":
+        return fit_logistic(x, t, ids=ids, classes=classes, seed=seed)
+    if how.probe == "sgd":
+        return fit_sgd(x, t, ids=ids, classes=classes, seed=seed)
+    return fit_ridge(x, t, classes=classes)
+
+
+def bank(
+    z: Mapping[str, Tensor], y: Mapping[str, Tensor], ids: NDArray[np.int64], how: Protocol | Published, seed: int
 ) -> tuple[Tensor, Tensor, NDArray[np.int64]]:
-    if per_class is None:
+    """Features, labels and ids of the training samples that a protocol learns from under a seed."""
+    if not isinstance(how, Protocol) or not how.drawn:
         return z["train"], y["train"], ids
-    chosen = low_shot(y["train"].cpu().numpy(), ids, per_class, seed)
+    known = y["train"].cpu().numpy()
+    chosen = low_shot(known, ids, how.per_class, seed) if how.per_class else share(known, ids, how.percent or 100, seed)
     at = torch.as_tensor(chosen)
     return z["train"][at.to(z["train"].device)], y["train"][at.to(y["train"].device)], ids[chosen]
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from tacit.core.errors import UnknownNameError
 
-__all__ = ["DEFAULT", "Protocol", "protocol"]
+__all__ = ["DEFAULT", "PUBLISHED", "Protocol", "Published", "protocol"]
 
-_VERSION = {"knn": 1, "linear": 1, "sgd": 1, "ridge": 1}  # rises whenever a probe's numbers change
+_VERSION = {"knn": 1, "linear": 1, "sgd": 1, "ridge": 1, "attentive": 1}  # rises whenever a probe's numbers change
 _TEXT = {
     "linear": (
         "multinomial logistic regression on features standardised by training statistics; L2 penalty from 1e-6 .. 10 chosen on "
@@ -21,6 +21,10 @@ _TEXT = {
         "linear heads by SGD with momentum 0.9, 30 epochs, batch 256, cosine to zero, on features standardised by training "
         "statistics; rate (1e-3 .. 30) and decay (0 .. 1e-3) chosen on a held-out fifth of train, refitted on all of train"
     ),
+    "attentive": (
+        "one learned query reads all tokens of the frozen encoder by cross-attention (4 heads or the most that divide the width), then a "
+        "linear map; AdamW, 20 epochs, batch 256, rate 3e-4 .. 3e-3 chosen on a held-out fifth of train and the probe trained anew on all"
+    ),
     "ridge": (
         "least squares on one-hot labels of features standardised by training statistics; penalty 1e-6 .. 1e3 chosen by exact "
         "leave-one-out accuracy on train (1 where a class has one sample)"
@@ -30,17 +34,18 @@ _TEXT = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """How features are turned into predictions. `per_class` None learns from all of train, a number from that many per class."""
+    """How features are turned into predictions. It learns from all of train, `per_class` labels of each class, or `percent` % of them."""
 
-    probe: Literal["knn", "linear", "sgd", "ridge"]
+    probe: Literal["knn", "linear", "sgd", "ridge", "attentive"]
     per_class: int | None = None
     k: int = 20
     temperature: float = 0.07
+    percent: float | None = None
 
     @property
     def name(self) -> str:
         """The name that reads back equal, for example 'linear/5-per-class@1'."""
-        few = f"{self.per_class}-per-class" if self.per_class else ""
+        few = f"{self.per_class}-per-class" if self.per_class else f"{self.percent:g}%" if self.percent else ""
         if self.probe == "knn":
             settings = f"k={self.k},t={self.temperature:g}" + (f",{few}" if few else "")
         else:
@@ -56,28 +61,101 @@ class Protocol:
             how = _TEXT[self.probe]
         if self.per_class:
             how += f"; {self.per_class} labels per class, drawn anew for each seed and the same for every model"
+        if self.percent:
+            how += f"; {self.percent:g} % of the labels of each class, drawn anew for each seed and the same for every model"
         return how
 
     @property
     def drawn(self) -> bool:
         """Whether the outcome depends on the seed beyond the choice of settings: several seeds then give its spread."""
-        return self.per_class is not None
+        return self.per_class is not None or self.percent is not None
 
+
+@dataclass(frozen=True)
+class Published:
+    """The linear evaluation of a paper's code, by its name and version: one linear map by descent, its numbers as published.
+
+    rates: base rates for 256 samples a step, scaled by batch / 256; of several heads trained together the best on a held-out fifth of
+    train is refitted (DINOv2's code chooses on the validation set). steps: updates in all, or None for `epochs`. norm: a batch norm
+    without scale and shift before the map. features: 'pooled', or 'last4', class tokens of the last four blocks of a ViT.
+    cached: on features of the evaluation view, without the random crops and mirrors of the code; then the name says so.
+    """
+
+    paper: str
+    rates: tuple[float, ...]
+    batch: int
+    epochs: int = 100
+    steps: int | None = None
+    optimizer: Literal["sgd", "lars"] = "sgd"
+    decay: float = 0.0
+    warmup: int = 0  # epochs
+    per_epoch: bool = False  # whether the rate changes once an epoch
+    norm: bool = False
+    features: Literal["pooled", "last4"] = "pooled"
+    source: str = ""
+    cached: bool = True
+    probe: str = "published"
+
+    @property
+    def name(self) -> str:
+        """For example 'vicreg/linear,cached@1'."""
+        return f"{self.paper}/linear{',cached' if self.cached else ''}@1"
+
+    @property
+    def drawn(self) -> bool:
+        """All labels are used."""
+        return False
+
+    @property
+    def text(self) -> str:
+        """What is done, for reports."""
+        rates = f"base rate {self.rates[0]:g}"
+        if len(self.rates) > 1:
+            rates = f"{len(self.rates)} heads of base rates {self.rates[0]:g} .. {self.rates[-1]:g}"
+        length = f"{self.steps} steps" if self.steps else f"{self.epochs} epochs"
+        return (
+            f"linear evaluation of {self.source}: {self.optimizer}, momentum 0.9, {rates} for 256, batch {self.batch} (or all of a smaller "
+            f"train), {length}, weight decay {self.decay:g}, cosine to zero{' by epoch' if self.per_epoch else ''}"
+            + (f", {self.warmup} epochs of warm-up" if self.warmup else "")
+            + (", batch norm without scale and shift" if self.norm else "")
+            + (", class tokens of the last four blocks" if self.features == "last4" else "")
+            + ("; on features of the evaluation view, without its random crops and mirrors" if self.cached else "")
+        )
+
+
+_DINOV2_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)
+_LINEAR = (
+    Published("dino", (1e-3,), 1024, per_epoch=True, features="last4", source="DINO, arXiv 2104.14294, ViT-S"),
+    Published(
+        "dinov2", _DINOV2_RATES, 1024, steps=12500, source="DINOv2, arXiv 2304.07193 (last block, no average pool)"
+    ),
+    Published("vicreg", (0.3,), 256, decay=1e-6, per_epoch=True, source="VICReg, arXiv 2105.04906"),
+    Published("mae", (0.1,), 16384, 90, optimizer="lars", warmup=10, norm=True, source="MAE, arXiv 2111.06377"),
+    Published("simclr", (0.1,), 4096, 90, source="SimCLR, arXiv 2002.05709 (here without Nesterov's look-ahead)"),
+)
+# Names of papers for what has a name of its own here too.
+_SAME = {"dino/knn@1": "knn/k=20,t=0.07@1", "dinov2/knn@1": "knn/k=20,t=0.07@1", "instdisc/knn@1": "knn/k=200,t=0.1@1"}
+PUBLISHED = {how.name: how for base in _LINEAR for how in (base, replace(base, cached=False))}
 
 DEFAULT = ("knn/k=20,t=0.07@1", "linear/all@1")
 
 
-def protocol(name: str | Protocol) -> Protocol:
+def protocol(name: str | Protocol | Published) -> Protocol | Published:
     """Read a protocol's name; the version may be left out. An old version or a misspelt name says what is known."""
-    if isinstance(name, Protocol):
+    if isinstance(name, Protocol | Published):
         return name
+    named = name if "@" in name else f"{name}@1"
+    if named in PUBLISHED:
+        return PUBLISHED[named]
+    name = _SAME.get(named, name)
     found = re.fullmatch(r"(\w+)/([^@]*?)(?:@(\d+))?", name)
     probe, settings, version = found.groups() if found else ("", "", None)
     read = _read(probe, settings) if probe in _VERSION else None
     if read is None:
         raise UnknownNameError(
             f"no protocol named {name!r}. Known forms: knn/k=20,t=0.07@1, knn/k=5,t=0.07,10-per-class@1, linear/all@1, "
-            "linear/5-per-class@1, and sgd and ridge like linear."
+            "linear/5-per-class@1, linear/1%@1, and sgd, ridge and attentive like linear; of papers: "
+            f"{', '.join([*_SAME, *PUBLISHED])}."
         )
     if version is not None and int(version) != _VERSION[probe]:
         raise UnknownNameError(
@@ -90,9 +168,22 @@ def _read(probe: str, settings: str) -> Protocol | None:
     if probe != "knn":
         if settings == "all":
             return Protocol(probe)  # type: ignore[arg-type]
-        few = re.fullmatch(r"([1-9]\d*)-per-class", settings)
-        return Protocol(probe, int(few[1])) if few else None  # type: ignore[arg-type]
-    found = re.fullmatch(r"k=([1-9]\d*),t=(inf|\d+\.?\d*(?:e-?\d+)?)(?:,([1-9]\d*)-per-class)?", settings)
+        few = re.fullmatch(_FEW, settings)
+        per_class, percent = _few(few, 1) if few else (None, None)
+        return Protocol(probe, per_class, percent=percent) if per_class or percent else None  # type: ignore[arg-type]
+    found = re.fullmatch(rf"k=([1-9]\d*),t=(inf|\d+\.?\d*(?:e-?\d+)?)(?:,{_FEW})?", settings)
     if not found or not float(found[2]) > 0:
         return None
-    return Protocol("knn", int(found[3]) if found[3] else None, int(found[1]), float(found[2]))
+    per_class, percent = _few(found, 3)
+    if (found[3] or found[4]) and not (per_class or percent):
+        return None
+    return Protocol("knn", per_class, int(found[1]), float(found[2]), percent)
+
+
+_FEW = r"(?:([1-9]\d*)-per-class|(\d+\.?\d*)%)"
+
+
+def _few(found: re.Match[str], first: int) -> tuple[int | None, float | None]:
+    """Labels per class or percent of the labels, from two groups of which at most one matched."""
+    per_class, percent = found[first], found[first + 1]
+    return (int(per_class) if per_class else None), (float(percent) if percent and 0 < float(percent) <= 100 else None)

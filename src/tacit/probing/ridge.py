@@ -17,12 +17,15 @@ PENALTIES = tuple(10.0**e for e in range(-6, 4))
 _SMALLEST = 1e-12  # eigenvalues below this share of the largest carry rounding only
 
 
-def ridge_path(x: Tensor, targets: Tensor, penalties: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def ridge_path(x: Tensor, targets: Tensor, penalties: Tensor, group: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     """For each penalty a: weights [p d c] that minimise |t - x w|^2 / n + a |w|^2 about the means, intercepts [p c], and
     the prediction [p n c] of every sample by the fit without it.
 
     x [n d], targets [n c], in float64. The eigenvectors of x^T x or x x^T, whichever is smaller, serve every penalty; left
     out predictions follow from the diagonal h of the hat matrix: t_i - (t_i - fit_i) / (1 - h_i).
+
+    group: so many rows in a row are views of one sample and left out together, t_g - (I - H_gg)^-1 (t_g - fit_g), H_gg their
+    block of the hat matrix.
     """
     n, d = x.shape
     mean_x, mean_t = x.mean(dim=0), targets.mean(dim=0)
@@ -42,9 +45,23 @@ def ridge_path(x: Tensor, targets: Tensor, penalties: Tensor) -> tuple[Tensor, T
     turned = inverse[:, :, None] * zt  # [p r c]
     weight = basis @ turned
     fit = z @ turned
+    if group > 1:
+        left_out = torch.stack(
+            [targets - _left_out_residual(z, t - f, i, group) for f, i in zip(fit, inverse, strict=True)]
+        )
+        return weight, mean_t - mean_x @ weight, left_out
     hat = inverse @ z.square().T + 1 / n  # [p n], the intercept included
     left_out = targets - (t - fit) / (1 - hat).clamp(min=1e-12)[:, :, None]
     return weight, mean_t - mean_x @ weight, left_out
+
+
+def _left_out_residual(z: Tensor, residual: Tensor, inverse: Tensor, group: int) -> Tensor:
+    """(I - H_gg)^-1 r_g for every block of `group` rows: z [n r], residual [n c], inverse [r] of one penalty; [n c]."""
+    n, r = z.shape
+    blocks = z.reshape(-1, group, r)
+    hat = (blocks * inverse) @ blocks.transpose(1, 2) + 1 / n  # the intercept included
+    eye = (1 + 1e-9) * torch.eye(group, dtype=z.dtype, device=z.device)
+    return torch.linalg.solve(eye - hat, residual.reshape(-1, group, residual.shape[1])).reshape(residual.shape)
 
 
 def fit_ridge(train: Any, labels: Any, *, classes: int | None = None, penalties: Sequence[float] = PENALTIES) -> Fitted:

@@ -21,7 +21,8 @@ def _functions() -> dict[str, Callable[[], Recipe]]:
             continue
         module = importlib.import_module(f"{__name__}.{info.name}")
         for name, function in vars(module).items():
-            if inspect.isfunction(function) and function.__module__ == module.__name__ and not name.startswith("_"):
+            own = inspect.isfunction(function) and f"{function.__module__}.".startswith(f"{module.__name__}.")
+            if own and not name.startswith("_"):  # a package hands on what its modules define
                 found[f"{info.name}.{name}"] = function
     return found
 

@@ -8,11 +8,14 @@ from tacit.core.spec import Spec
 EPOCHS, SAMPLES, BATCH = 1000, 50_000, 256
 
 
-def cifar(objective: Spec, projector: Spec, *, views: Spec, optim: Spec, **system: object) -> Recipe:
-    """A joint embedding of a ResNet-18 with the 3x3 stem; the digits stand in for data of your own."""
-    encoder = Spec("encoder", "resnet", depth=18, stem="cifar")
+def cifar(
+    objective: Spec, projector: Spec, *, views: Spec, optim: Spec, kind: str = "joint-embedding",
+    encoder: Spec | None = None, **system: object,
+) -> Recipe:  # fmt: skip
+    """A system, by default around a ResNet-18 with the 3x3 stem; the digits stand in for data of your own."""
+    encoder = encoder or Spec("encoder", "resnet", depth=18, stem="cifar")
     return Recipe(
-        system=Spec("system", "joint-embedding", encoder=encoder, projector=projector, objective=objective, **system),
+        system=Spec("system", kind, encoder=encoder, projector=projector, objective=objective, **system),
         data=Spec("source", "digits", channels=3),
         views=views,
         optim=optim,
@@ -28,30 +31,39 @@ def mlp(*widths: int, last: str = "linear") -> Spec:
 
 def symmetric() -> Spec:
     """Both views alike with strong colour: SimCLR, SwAV."""
-    return Spec("views", "pair", first=_view(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur=0.5))
+    return Spec("views", "pair", first=view(brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2, blur=0.5))
 
 
 def weak() -> Spec:
     """Both views alike with weak colour: MoCo v2, SimSiam."""
-    return Spec("views", "pair", first=_view(saturation=0.4, blur=0.5))
+    return Spec("views", "pair", first=view(saturation=0.4, blur=0.5))
 
 
 def asymmetric() -> Spec:
     """The second view is solarised now and then, none is blurred: Barlow Twins, BYOL, DINO, MoCo v3, NNCLR."""
-    return Spec("views", "pair", first=_view(), second=_view(solarise=0.2))
+    return Spec("views", "pair", first=view(), second=view(solarise=0.2))
 
 
 def gentle() -> Spec:
     """Both views alike, cropped less, solarised now and then: VICReg, VIbCReg."""
-    return Spec("views", "pair", first=_view(scale=(0.2, 1.0), solarise=0.1))
+    return Spec("views", "pair", first=view(scale=(0.2, 1.0), solarise=0.1))
 
 
 def pair(**changes: object) -> Spec:
     """Both views alike, with some settings of the common view changed."""
-    return Spec("views", "pair", first=_view(**changes))
+    return Spec("views", "pair", first=view(**changes))
 
 
-def _view(**changes: object) -> Spec:
+def masked() -> Spec:
+    """Two large views with blocks of 4 x 4 patches hidden, and four small ones."""
+    return Spec(
+        "views", "masked", patch=4, first=view(scale=(0.32, 1.0)), second=view(scale=(0.32, 1.0), solarise=0.2),
+        local=view(size=16, scale=(0.05, 0.32)), locals=4,
+    )  # fmt: skip
+
+
+def view(**changes: object) -> Spec:
+    """A crop of 32 pixels with BYOL's colours, without blur."""
     base = Spec(
         "view", "image", size=32, scale=(0.08, 1.0), flip=0.5,
         jitter=0.8, brightness=0.4, contrast=0.4, saturation=0.2, hue=0.1, grey=0.2, blur=0.0, solarise=0.0,
@@ -76,6 +88,11 @@ def adamw(lr: float, weight_decay: float, *, final: float = 0.0) -> Spec:
     return Spec("optimizer", "adamw", lr=lr, weight_decay=weight_decay, schedule=cosine(final))
 
 
+def decaying(lr: float) -> Spec:
+    """AdamW with DINO's weight decay from 0.04 to 0.4, ten epochs of warm-up."""
+    return Spec("optimizer", "adamw", lr=lr, weight_decay=0.04, final_weight_decay=0.4, schedule=cosine(1e-3))
+
+
 def cosine(final: float = 0.0) -> Spec:
     """Ten epochs of warm-up, then half a cosine."""
     return Spec("schedule", "cosine", warmup=10 / EPOCHS, final=final)
@@ -87,3 +104,4 @@ def ema(momentum: float, final: float = 1.0) -> Spec:
 
 
 TWIN = Spec("teacher", "twin")
+VIT = Spec("encoder", "vit", patch=4, width=192, depth=9, heads=3, positions="learned")

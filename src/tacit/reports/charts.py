@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tacit.reports.drawing import DASHES, INK, MARKERS, MUTED, RULE, SERIES, drawing, power_label
 from tacit.reports.numbers import Result
 
-__all__ = ["curve_panel", "dot_plot", "low_shot", "scatter", "spectrum", "thinned", "two_dimensions"]
+__all__ = ["curve_panel", "dot_plot", "logarithmic", "low_shot", "scatter", "spectrum", "thinned", "two_dimensions"]
 
 POINTS = 400  # drawn per curve; longer ones are drawn as means with their range
 Array = NDArray[np.float64]
@@ -49,7 +49,7 @@ def curve_panel(
             alone = np.isfinite(mean) & ~np.isfinite(_shifted(mean, 1)) & ~np.isfinite(_shifted(mean, -1))
             ax.plot(xs[alone], mean[alone], color=colour, linestyle="", marker="o", markersize=3.5)
         if log:
-            _log(ax, "y")
+            logarithmic(ax, "y")
         d.steps_axis(ax)
         return d.svg(f"{title} over training steps: {', '.join(series)}")
 
@@ -60,7 +60,8 @@ def _shifted(y: Array, by: int) -> Array:
     return moved
 
 
-def _log(ax: Axes, which: str) -> None:
+def logarithmic(ax: Axes, which: str) -> None:
+    """Powers of ten along the axis 'x' or 'y'."""
     (ax.set_yscale if which == "y" else ax.set_xscale)("log")
     axis = ax.yaxis if which == "y" else ax.xaxis
     axis.set_major_locator(LogLocator(numticks=6))
@@ -76,7 +77,7 @@ def spectrum(series: Mapping[str, Array], floor: float) -> Markup:
             relative = np.where(values > floor, values, np.nan)
             dash = DASHES[i % len(DASHES)]
             ax.plot(np.arange(1, len(values) + 1), relative, color=SERIES[i % len(SERIES)], linestyle=dash, linewidth=2)
-        _log(ax, "y")
+        logarithmic(ax, "y")
         ax.set_xlabel("rank of the singular value")
         return d.svg(f"Singular values relative to the largest, log scale: {', '.join(series)}")
 

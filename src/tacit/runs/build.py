@@ -18,7 +18,7 @@ from tacit.core.values import Facts
 from tacit.models import store
 from tacit.training import checkpoint, state
 
-__all__ = ["Built", "build", "exports", "restore", "split_of"]
+__all__ = ["Built", "build", "embeds", "exports", "restore", "split_of"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,11 @@ def restore(folder: str | Path) -> Built:
     state.load_system(built.system, checkpoint.read(path)["system"], path)
     built.system.eval()
     return built
+
+
+def embeds(system: Any) -> bool:
+    """Whether a system has an embedding to judge and a representation to probe; one that steps in time has none."""
+    return hasattr(system, "project") and hasattr(system, "embed")
 
 
 def exports(built: Built) -> dict[str, tuple[Spec, Facts | int, torch.nn.Module]]:

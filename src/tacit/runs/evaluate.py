@@ -1,30 +1,67 @@
-"""What ends in a fresh report: probing a run, and the demo, the main job on the embedded default."""
+"""What ends in a fresh report: probing a run or its layers, and the demo, the main job on the embedded default."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tacit.runs.cutting import LayerProbe, cut_target
+from tacit.runs.finetuning import FineTuned, finetune_target
 from tacit.runs.probing import Probed, in_words, probe_run, probe_target
+from tacit.runs.regressing import Regressed
 from tacit.runs.reporting import report
 from tacit.runs.training import Run, train
 
-__all__ = ["Demo", "demo", "probe"]
+__all__ = ["Demo", "demo", "finetune", "layers", "probe"]
 
 
-def probe(path: str | Path, overrides: Iterable[str] = (), *, seeds: int = 10) -> Probed:
+def probe(
+    path: str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    seeds: int = 10,
+    protocols: Sequence[str] | None = None,
+    factors: Sequence[str] = (),
+) -> Probed | Regressed:
     """Probe a run beside raw pixels and its untrained twin, an export beside raw pixels, or two files of features (test=FILE).
 
-    The results of a run on its own data are kept in its folder, one row an item, and its report is written anew.
+    `protocols` by name, those of papers among them ('dino/linear,cached@1'). `factors`: named factors to probe beside the label, by
+    default those of few whole numbers. The results of a run on its own data are kept in its folder,
+    one row an item, and its report is written anew.
     """
     texts = list(overrides)
+    asked: dict[str, Any] = {"protocols": tuple(protocols)} if protocols else {}
+    asked |= {"factors": tuple(factors)} if factors else {}
     if texts or not (Path(path) / "recipe.yaml").is_file():
-        return probe_target(path, texts, seeds=seeds)
-    probed = probe_run(Path(path), seeds=seeds)
+        return probe_target(path, texts, seeds=seeds, **asked)
+    probed = probe_run(Path(path), seeds=seeds, **asked)
     report(path)
     return probed
+
+
+def finetune(path: str | Path, overrides: Iterable[str] = (), **settings: Any) -> FineTuned:
+    """Fine-tune an encoder on labels beside the same network from scratch: see `runs.finetuning.finetune_target` for the settings.
+
+    Of a run on its own data the results are kept and its report is written anew.
+    """
+    texts = list(overrides)
+    found = finetune_target(path, texts, **settings)
+    if not texts and (Path(path) / "recipe.yaml").is_file():
+        report(path)
+    return found
+
+
+def layers(path: str | Path, overrides: Iterable[str] = (), **settings: Any) -> LayerProbe:
+    """Probe every layer of encoder and projector and say where to cut: see `runs.cutting.cut_target` for the settings.
+
+    Of a run on its own data, its report is written anew and shows the curves.
+    """
+    found = cut_target(path, overrides, **settings)
+    if found.kept:
+        report(path)
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

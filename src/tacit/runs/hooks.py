@@ -6,11 +6,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from tacit.judging import Collapse, RankMe
+from tacit.judging import Panel, ViewPanel
+from tacit.runs.augmented import evenly, view_embeddings
 from tacit.runs.build import Built, export
 from tacit.training.folder import Folder
 from tacit.training.hooks import Context
@@ -18,6 +18,12 @@ from tacit.training.hooks import Context
 __all__ = ["ExportHook", "JudgeHook", "TrackerHook"]
 
 _JUDGED = 1024  # samples; four times the width of a small projector, a fraction of a second on a CPU
+_VIEWED, _AUGMENTED = 128, 4  # samples and augmented views of each, for LiDAR and alignment
+_PAIRED = 512  # samples for uniformity
+_LOGGED = {
+    "rankme": "rankme", "alpha-req": "alpha_req", "nesum": "nesum", "stable-rank": "stable_rank", "self-cluster": "self_cluster",
+    "uniformity": "uniformity", "lidar": "lidar", "alignment": "alignment",
+}  # fmt: skip
 
 _FLAT = 1.5  # RankMe of an embedding that has one direction left
 _SHRUNK = 0.02  # share of its largest standard deviation at which an embedding counts as shrunk to a point
@@ -25,18 +31,18 @@ _EARLY = 0.1  # share of the run in which no warning is given
 
 
 class JudgeHook:
-    """RankMe and collapse of the embedding of a fixed sample of the training set, plain views, at step 1 and every `judge_every` steps.
+    """Label-free criteria of the embedding of a fixed sample of the training set, at step 1 and every `judge_every` steps.
 
-    The sample is evenly spaced over the source, at most 1,024; its RankMe is comparable within a run, not between runs of
-    other sizes. A collapse is a warning with its likely cause, once.
+    The sample is evenly spaced over the source, at most 1,024, in plain views; its RankMe is comparable within a run, not between
+    runs of other sizes. LiDAR and alignment look at 4 augmented views of 128 of them. All draws are functions of the recipe's
+    seed. A collapse is a warning with its likely cause, once.
     """
 
     name = "judge"
 
     def __init__(self, built: Built) -> None:
         n = len(built.source)
-        chosen = np.unique(np.linspace(0, n - 1, min(n, _JUDGED)).astype(np.int64))
-        self._built, self._chosen = built, chosen
+        self._built, self._chosen, self._viewed = built, evenly(n, _JUDGED), evenly(n, _VIEWED)
         self._images: Tensor | None = None
         self._last: float | None = None
         self._peak = 0.0
@@ -56,19 +62,34 @@ class JudgeHook:
             self._images = data if isinstance(data, Tensor) else torch.stack(data)
         system, training = self._built.system, self._built.system.training
         system.eval()
-        rankme, collapse = RankMe(), Collapse()
+        panel, viewed = Panel(sample=_PAIRED, clusters=False), ViewPanel()
+        recipe, device = context.recipe, context.runtime.device
         try:
             with torch.no_grad(), context.runtime.autocast():
                 for images in self._images.split(256):
-                    z = system.project(images.to(context.runtime.device)).float().cpu()
-                    rankme.update(z)
-                    collapse.update(z)
+                    panel.update(system.project(images.to(device)).float().cpu())
+                for z in view_embeddings(
+                    system.project,
+                    self._built.source,
+                    self._built.views,
+                    self._viewed,
+                    _AUGMENTED,
+                    seed=recipe.seed,
+                    device=device,
+                ):
+                    viewed.update(z)
         finally:
             system.train(training)
-        rank, spread = rankme.compute(), collapse.compute()
-        std = float(collapse.spread().mean())
+        scores = [*panel.scores(), *(viewed.scores() if len(self._viewed) > 1 else [])]
+        rank, spread = scores[0], panel.collapse.compute()
+        std = float(panel.collapse.spread().mean())
         self._last, self._peak = rank.value, max(self._peak, std)
-        context.log("rankme", rank.value)
+        seen: set[str] = set()
+        for score in scores:
+            name = _LOGGED.get(score.protocol.partition("@")[0].partition("/")[0], "")
+            if name and name not in seen and score.value == score.value:
+                seen.add(name)  # the first form of each: RankMe as published
+                context.log(name, score.value)
         context.log("embedding_std", std)
         cause = spread.note or (rank.note if rank.value < _FLAT else "")
         if std < _SHRUNK * self._peak:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,13 @@ from tacit.core.errors import DataError
 from tacit.core.protocols import Source
 from tacit.core.values import Record
 from tacit.models.features import POOLED
-from tacit.probing import evaluate, read_records, summary, write_records
+from tacit.probing import Records, evaluate, evaluate_multilabel, read_records, summary, write_records
 from tacit.reports import Difference, Result, Table, verdict
+from tacit.runs import regressing, suite
 from tacit.runs import target as targets
+from tacit.runs.regressing import Regressed
+from tacit.runs.tasks import label_table, tasks_of, test_split
+from tacit.worlds.pdes.source import Trajectories
 
 __all__ = ["FEW", "Probed", "probe_run", "probe_target", "results_of"]
 
@@ -28,57 +32,100 @@ PROTOCOLS = (
 )
 NAMES = {"trained": "the learned features", "untrained": "the same encoder untrained", "raw pixels": "raw pixels"}
 _BASELINES = ("raw pixels", "untrained")
+_INTERVALS = "95 % (Student's t over draws of the labels; Wilson over items where all labels are used)"
+_NUISANCE = ("knn/k=20,t=0.07@1", "linear/all@1")  # of named factors beside the label
+_FACTOR = "#"  # stands between the name of a benchmark and that of a factor beside its label
 _PIXELS = 1 << 14  # numbers an image; more is no simple baseline
 
 
 @dataclass(frozen=True)
 class Probed:
-    """Results with labels; `records` holds one row an item."""
+    """Results with labels; `records` holds one row an item. `nuisances`: the same probes of named factors beside the label."""
 
     results: list[Result]
     records: Sequence[Record]
+    nuisances: Mapping[str, list[Result]] = field(default_factory=dict)
 
     @property
     def table(self) -> Table:
         """The table of all results."""
-        return Table(
-            self.results,
-            intervals="95 % (Student's t over draws of the labels; Wilson over items where all labels are used)",
-        )
+        return Table(self.results, intervals=_INTERVALS)
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
-        return {"results": [_plain(result) for result in self.results]}
+        found: dict[str, Any] = {"results": [_plain(result) for result in self.results]}
+        if self.nuisances:
+            found["nuisances"] = {name: [_plain(r) for r in results] for name, results in self.nuisances.items()}
+        return found
 
     def text(self) -> str:
         """For people."""
-        return self.table.to_text().rstrip()
+        texts = [self.table.to_text().rstrip()]
+        texts += [f"factor {table.title}\n{table.to_text().rstrip()}" for table in self.factor_tables()]
+        return "\n\n".join(texts)
+
+    def factor_tables(self) -> list[Table]:
+        """A table for each named factor: what the features know beside the label."""
+        return [Table(results, title=name, intervals=_INTERVALS) for name, results in self.nuisances.items()]
 
 
-def probe_target(path: str | Path, overrides: Iterable[str] = (), *, seeds: int = 10) -> Probed:
+def probe_target(
+    path: str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    seeds: int = 10,
+    protocols: Sequence[str] = PROTOCOLS,
+    factors: Sequence[str] = (),
+) -> Probed | Regressed:
     """Probe what `target.load` takes, or two files of features (`test=FILE`), and keep nothing."""
     if targets.is_features(path):
-        return _probe_files(Path(path), list(overrides), seeds)
+        return _probe_files(Path(path), list(overrides), seeds, protocols)
     found = targets.load(path, overrides)
-    return _probed(_records(found, PROTOCOLS, seeds, baselines=True))
+    if isinstance(found.source(), Trajectories):
+        asked = None if protocols == PROTOCOLS else protocols
+        return regressing.regress(found, seeds=seeds, protocols=asked, only=factors, keep=False)
+    if (several := _several(found, baselines=True)) is not None:
+        return several
+    return _probed(_records(found, protocols, seeds, baselines=True, factors=factors))
 
 
-def probe_run(folder: Path, *, seeds: int = 10, protocols: Sequence[str] = PROTOCOLS, baselines: bool = True) -> Probed:
-    """Probe a run on the test split of its data and keep one row an item in its folder."""
-    records = _records(targets.load(folder), protocols, seeds, baselines=baselines)
+def probe_run(
+    folder: Path,
+    *,
+    seeds: int = 10,
+    protocols: Sequence[str] = PROTOCOLS,
+    baselines: bool = True,
+    factors: Sequence[str] = (),
+) -> Probed | Regressed:
+    """Probe a run on the test split of its data and keep one row an item in its folder.
+
+    Data with labels are classified; of solutions of differential equations the coefficients are regressed.
+    """
+    found = targets.load(folder)
+    if isinstance(found.source(), Trajectories):
+        asked = None if protocols == PROTOCOLS else protocols
+        if baselines:
+            return regressing.regress(found, seeds=seeds, protocols=asked, only=factors)
+        return regressing.regress(found, seeds=seeds, protocols=asked, baselines=False, tasks=("plain",))
+    if (several := _several(found, baselines=baselines)) is not None:
+        return several
+    records = _records(found, protocols, seeds, baselines=baselines, factors=factors)
     write_records(folder, records)
     return _probed(records)
 
 
-def results_of(folder: Path) -> Probed | None:
+def results_of(folder: Path) -> Probed | Regressed | None:
     """What probe_run has kept, or None."""
     if not any((folder / "results").rglob("*.parquet")):
         return None
-    return _probed(read_records(folder / "results"))
+    records = read_records(folder / "results")
+    return regressing.regressed(records) or _probed(records)
 
 
-def _records(found: targets.Target, protocols: Sequence[str], seeds: int, *, baselines: bool) -> Any:
-    sources = {split: found.source(split) for split in ("train", _test_split(found))}
+def _records(
+    found: targets.Target, protocols: Sequence[str], seeds: int, *, baselines: bool, factors: Sequence[str] = ()
+) -> Any:
+    sources = {split: found.source(split) for split in ("train", test_split(found))}
     train, test = sources.values()
     models = {"trained": found}
     if baselines and found.built:
@@ -102,21 +149,23 @@ def _records(found: targets.Target, protocols: Sequence[str], seeds: int, *, bas
     benchmark = (
         f"{found.recipe.data.kind}-{Path(str(path)).name}@1" if found.recipe.data.kind != "digits" else "digits@1"
     )
-    return evaluate(features, labels, ids, protocols=protocols, seeds=seeds, run=str(found.folder), benchmark=benchmark)
-
-
-def _test_split(found: targets.Target) -> str:
-    """The split to test on: test, or what stands for it."""
-    from tacit.core.errors import TacitError
-
-    for split in ("test", "val"):
-        try:
-            found.source(split)
-        except TacitError as error:
-            fault = error
-        else:
-            return split
-    raise DataError(f"probing needs a test split beside train: {fault}")
+    run = str(found.folder)
+    plain = [name for name in protocols if not suite.beyond_pooled(name)]
+    special = [name for name in protocols if suite.beyond_pooled(name)]
+    given: Any = labels
+    parts = (
+        [evaluate(features, given, ids, protocols=plain, seeds=seeds, run=run, benchmark=benchmark)] if plain else []
+    )
+    if special:
+        parts.append(
+            suite.special_records(
+                models, {"train": train, "test": test}, given, ids, special, seeds=seeds, run=run, benchmark=benchmark
+            )
+        )
+    for name, both in tasks_of({"train": train, "test": test}, {"train": None, "test": None}, factors).items():
+        beside = benchmark.replace("@", f"{_FACTOR}{name}@")
+        parts.append(evaluate(features, both, ids, protocols=_NUISANCE, run=run, benchmark=beside))
+    return Records.joined(parts)
 
 
 def _pixels(source: Source) -> Tensor | None:
@@ -130,7 +179,7 @@ def _pixels(source: Source) -> Tensor | None:
     return data.flatten(1).float() / (255.0 if data.dtype == torch.uint8 else 1.0)
 
 
-def _probe_files(path: Path, texts: list[str], seeds: int) -> Probed:
+def _probe_files(path: Path, texts: list[str], seeds: int, protocols: Sequence[str]) -> Probed:
     given = dict(text.partition("=")[::2] for text in texts)
     if set(given) != {"test"}:
         raise DataError(f"{path} is a file of features: name the file to test on, test=FILE, and nothing else")
@@ -140,10 +189,56 @@ def _probe_files(path: Path, texts: list[str], seeds: int) -> Probed:
             raise DataError(f"the {name} file has no array 'labels': probing needs them; `tacit judge` does without")
     features = {path.stem: {name: arrays["features"] for name, arrays in files.items()}}
     labels = {name: arrays["labels"] for name, arrays in files.items()}
-    return _probed(evaluate(features, labels, protocols=PROTOCOLS, seeds=seeds, run=str(path)))
+    if labels["train"].ndim == 2:
+        return _multilabel(features, labels, None)
+    return _probed(evaluate(features, labels, protocols=protocols, seeds=seeds, run=str(path)))
+
+
+def _several(found: targets.Target, *, baselines: bool) -> Probed | None:
+    """Mean average precision where the data have several labels a sample; None where they have one. Nothing is kept."""
+    if "labels" not in found.source().facts.factors:
+        return None
+    sources = {"train": found.source("train"), "test": found.source(test_split(found))}
+    tables = {split: label_table(source) for split, source in sources.items()}
+    if any(table is None for table in tables.values()):
+        return None
+    models = {"trained": found}
+    if baselines and found.built:
+        models["untrained"] = targets.untrained(found)
+    features = {
+        model: {split: one.features(source).layers[POOLED] for split, source in sources.items()}
+        for model, one in models.items()
+    }
+    return _multilabel(features, tables, "untrained" if "untrained" in features else None)
+
+
+def _multilabel(features: Mapping[str, Mapping[str, Any]], targets_: Mapping[str, Any], baseline: str | None) -> Probed:
+    """Mean average precision where a sample has several labels."""
+    rows = evaluate_multilabel(features, targets_, baseline=baseline)
+    results = [
+        Result(
+            model=row.model, protocol=row.protocol, value=row.value, low=row.low, high=row.high, n=row.n, chance=row.chance,
+            differences=() if row.difference is None else (Difference(row.baseline, *row.difference),),
+        )
+        for row in rows
+    ]  # fmt: skip
+    return Probed(results, Records())
 
 
 def _probed(records: Any) -> Probed:
+    """The results of the label, and of each named factor beside it."""
+    parts = {name: part for (name,), part in records.groups("benchmark").items()}
+    label = {name: part for name, part in parts.items() if _FACTOR not in name}
+    beside = {
+        name.partition(_FACTOR)[2].partition("@")[0]: _results(part)
+        for name, part in parts.items()
+        if name not in label
+    }
+    whole = Records.joined(label.values()) if beside else records
+    return Probed(_results(whole), records, beside)
+
+
+def _results(records: Any) -> list[Result]:
     """The rows of the summary as results, each model with its paired difference to the baselines."""
     models = list(dict.fromkeys(row.model for row in summary(records)))
     differences: dict[tuple[str, str], list[Difference]] = {}
@@ -173,7 +268,7 @@ def _probed(records: Any) -> Probed:
         )
         for row in rows
     ]
-    return Probed(results, records)
+    return results
 
 
 def _plain(result: Result) -> dict[str, Any]:

@@ -13,13 +13,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from tacit.core.errors import DataError, RecipeError, UnknownNameError
+from tacit.core.errors import CheckpointError, DataError, RecipeError, UnknownNameError
 from tacit.core.protocols import Source, Views
 from tacit.core.recipe import Recipe, from_plain, resolve
 from tacit.core.spec import Spec, plain
-from tacit.models import store
+from tacit.models import outside, store
 from tacit.models.features import POOLED, Extracted, cached
-from tacit.runs.build import Built, build, restore, split_of
+from tacit.runs.build import Built, build, embeds, restore, split_of
 from tacit.training.runtime import choose_device
 
 __all__ = ["Target", "cache_of", "is_features", "load", "read_features", "untrained"]
@@ -67,10 +67,15 @@ class Target:
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Target:
-    """A run folder (overrides change its recipe, `data.split=test` for example) or an export folder (overrides name the data)."""
+    """A run folder (overrides change its recipe, `data.split=test` for example), or an export, timm or transformers folder (overrides
+    name the data)."""
     path, texts = Path(path), list(overrides)
     if (path / "recipe.yaml").is_file():
         built = restore(path)
+        if not embeds(built.system):
+            raise RecipeError(
+                f"{path} is a run of system {built.recipe.system.kind!r}, which has no representation: `tacit evaluate` looks at it"
+            )
         recipe = resolve(built.recipe, texts)
         if recipe.system != built.recipe.system:
             raise RecipeError(
@@ -78,16 +83,21 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Target:
             )
         views = recipe.views.build(recipe.data.build().facts) if recipe.data != built.recipe.data else built.views
         return Target(path, recipe, views, built.system, built)
-    card = store.card(path)
-    if card.spec.role != "encoder":
-        raise RecipeError(f"{path} holds the {card.spec.role} {card.spec.kind!r}; features come from an encoder")
-    facts: Any = card.runtime
+    _refuse_names(path)
+    if path.is_dir() and outside.recognise(path):
+        theirs = outside.open_outside(path)
+        spec, facts, module = theirs.spec, theirs.facts, theirs.module
+    else:
+        card = store.card(path)
+        if card.spec.role != "encoder":
+            raise RecipeError(f"{path} holds the {card.spec.role} {card.spec.kind!r}; features come from an encoder")
+        spec, facts, module = card.spec, card.runtime, None  # type: ignore[assignment]
     size = facts.shape[0] if facts.shape else 224
     view = Spec("view", "image", size=size, saturation=0.0, hue=0.0, grey=0.0)
     if not any(text.startswith("data") for text in texts):
         raise RecipeError(f"{path} is an export: say which data to use, for example data=folder data.path=photos")
     frame = {
-        "system": {"kind": "joint-embedding", "encoder": plain(card.spec)},
+        "system": {"kind": "joint-embedding", "encoder": plain(spec)},
         "views": {"kind": "pair", "first": plain(view)},
         "optim": "sgd",
         "steps": 1,
@@ -98,7 +108,18 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Target:
     if source.facts.channels != facts.channels:
         raise DataError(f"the encoder in {path} takes {facts.channels} channels, the data have {source.facts.channels}")
     seen = replace(source.facts, mean=facts.mean, std=facts.std)  # normalised as the encoder was trained
-    return Target(path, recipe, recipe.views.build(seen), store.load(path), None)
+    return Target(path, recipe, recipe.views.build(seen), module or store.load(path), None)
+
+
+def _refuse_names(path: Path) -> None:
+    """Say of a name on a hub that it is none of a folder."""
+    text = str(path)
+    hub = text.startswith(("hf-hub:", "hf_hub:", "timm/")) or (text.count("/") == 1 and not path.parent.exists())
+    if hub and not path.exists():
+        raise CheckpointError(
+            f"{text} is no folder on this machine, and tacit downloads nothing. Fetch the model yourself, for example with "
+            f"`hf download {text.removeprefix('hf-hub:')} --local-dir FOLDER`, and name that folder"
+        )
 
 
 def untrained(target: Target) -> Target:
@@ -125,8 +146,11 @@ def is_features(path: str | Path) -> bool:
     return Path(path).suffix in _FILES
 
 
-def read_features(path: str | Path) -> dict[str, torch.Tensor]:
-    """`features` [n d], and `labels`, `ids` [n] where the file has them; a .npy file is the features alone."""
+def read_features(path: str | Path, *, grouped: bool = False) -> dict[str, torch.Tensor]:
+    """`features` [n d], and `labels`, `ids` [n] where the file has them; a .npy file is the features alone.
+
+    `grouped` also takes [n q d], q views of each of n samples.
+    """
     path = Path(path)
     if not path.is_file():
         raise UnknownNameError(f"there is no file {path}")
@@ -142,7 +166,7 @@ def read_features(path: str | Path) -> dict[str, torch.Tensor]:
         raise DataError(f"{path} cannot be read as arrays: {error}") from error
     if "features" not in found:
         raise DataError(f"{path} has the arrays {', '.join(found) or '(none)'}: one must be called 'features'")
-    if found["features"].ndim != 2:
+    if found["features"].ndim != 2 and not (grouped and found["features"].ndim == 3):
         raise DataError(
             f"{path}: features must be [samples width], found {list(found['features'].shape)}: flatten or pool them"
         )

@@ -13,9 +13,10 @@ from tacit.core import parts
 from tacit.core.errors import RecipeError, RunError
 from tacit.core.recipe import Recipe, digest, from_yaml, to_yaml
 from tacit.core.spec import plain
-from tacit.runs.build import build, export, restore
+from tacit.runs.build import build, embeds, export, restore
 from tacit.runs.hooks import ExportHook, JudgeHook, TrackerHook
 from tacit.runs.judging import judge_run
+from tacit.runs.online import OnlineProbe
 from tacit.runs.reporting import report
 from tacit.training import checkpoint
 from tacit.training.folder import Folder, new_folder
@@ -39,6 +40,12 @@ class Run:
     reason: str = ""
     report: Path | None = None
 
+    @property
+    def encoder(self) -> Path | None:
+        """The exported encoder of a finished run that has one."""
+        path = self.folder / "export" / "encoder"
+        return path if self.status == "finished" and path.is_dir() else None
+
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
         return {
@@ -48,7 +55,7 @@ class Run:
             "steps": self.steps,
             "reason": self.reason,
             "report": str(self.report) if self.report else None,
-            "encoder": str(self.folder / "export" / "encoder") if self.status == "finished" else None,
+            "encoder": str(self.encoder) if self.encoder else None,
         }
 
     def text(self) -> str:
@@ -58,7 +65,8 @@ class Run:
                 f"stopped at step {self.step} of {self.steps} ({self.reason}), everything is saved in {self.folder}\n"
                 f"go on with: tacit train {self.folder}"
             )
-        return f'encoder: tacit.load("{self.folder}/export/encoder")\nreport:  {self.report}'
+        first = f'encoder: tacit.load("{self.encoder}")' if self.encoder else f"run:     {self.folder}"
+        return f"{first}\nreport:  {self.report}"
 
 
 def train(
@@ -88,8 +96,10 @@ def train(
             raise
     if ended["status"] != "finished":
         return Run(folder, ended["status"], ended["step"], resolved.steps, ended["reason"])
-    export(restore(folder), folder)
-    judge_run(folder)
+    built = restore(folder)
+    export(built, folder)
+    if embeds(built.system):
+        judge_run(folder)
     return Run(folder, "finished", ended["step"], resolved.steps, report=report(folder))
 
 
@@ -135,7 +145,9 @@ def _train_here(text: str, folder: str, modules: Sequence[str], quiet: bool) -> 
     recipe = from_yaml(text)
     with enter_runtime(recipe.machine) as runtime:
         built = build(recipe)
-        hooks: list[Any] = [JudgeHook(built), ExportHook(built)]
+        judged = [JudgeHook(built)] if embeds(built.system) else []
+        online = [OnlineProbe(built)] if recipe.checks.probe else []
+        hooks: list[Any] = [*judged, *online, ExportHook(built)]
         if runtime.leads:
             done = max(checkpoint.saved_steps(Path(folder)), default=0)
             if not quiet:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Annotated, Any, Literal
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from tacit.core.values import Batch, Facts, Features, View
 from tacit.models.prototypes import PrototypeHead
 from tacit.models.weights import load_weights
 
-__all__ = ["JointEmbedding"]
+__all__ = ["JointEmbedding", "mean_terms", "pairs_of", "stacked"]
 
 _ENCODER, _PROJECTOR, _OBJECTIVE = Spec("encoder", "resnet"), Spec("head", "mlp"), Spec("objective", "vicreg")
 _TOKENS = ("cls_token", "pos_embed", "reg_token", "mask_token")  # learned inputs, not weights of a map
@@ -40,9 +41,11 @@ class JointEmbedding(nn.Module):
 
     Without a `predictor` z_u itself is compared. predictor_rate 'constant' keeps the predictor's learning rate at its peak (SimSiam). An
     objective with a memory (a queue, a centre) takes in the teacher's embeddings after the comparisons of a step. Of a head that
-    ends in prototypes the objective reads the scores, while `project` and `energy` stop at the embedding before them.
+    ends in prototypes the objective reads the scores, while `project` and `energy` stop at the embedding before them. A view of
+    which only some patches are visible (`View.keep`: MSN) is the student's alone, as small crops are.
 
-    `weights`: a file to start the encoder from, under its published names. Labels in `batch.facts` are never read.
+    `weights`: a file to start the encoder from, under its published names. `labels`: the entry of `batch.facts` that objective
+    'supcon' reads; for every other objective it must stay empty, and nothing in `batch.facts` is read.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class JointEmbedding(nn.Module):
         predictor: HeadSpec | None = None,
         predictor_rate: Literal["scheduled", "constant"] = "scheduled",
         weights: str = "",
+        labels: str = "",
     ) -> None:
         super().__init__()
         self.encoder = encoder.build(facts)
@@ -71,7 +75,8 @@ class JointEmbedding(nn.Module):
             )
         self.teacher = teacher.build(self.encoder, self.projector) if teacher else None
         self.distils, self.scores = isinstance(self.objective, Distils), isinstance(self.projector, PrototypeHead)
-        self.predictor_rate = predictor_rate
+        self.predictor_rate, self.labels = predictor_rate, labels
+        self.wants: frozenset[str] = getattr(self.objective, "wants", frozenset())
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
@@ -79,6 +84,16 @@ class JointEmbedding(nn.Module):
         kind, head = settings["objective"].kind, settings["projector"].kind
         objective, ends_in_scores = find("objective", kind), hasattr(find("head", head), "embedding")
         reads_scores = getattr(objective, "reads", "embeddings") == "scores"
+        if "labels" in getattr(objective, "wants", ()):
+            if not settings["labels"]:
+                yield (
+                    f"objective {kind!r} contrasts classes and reads no labels by itself: name the entry of the batch's facts that "
+                    "holds them, labels=label, or use objective 'simclr', which needs none"
+                )
+            if settings["teacher"] is not None:
+                yield f"objective {kind!r} contrasts the views of one batch and takes no teacher: leave out the teacher"
+        elif settings["labels"]:
+            yield f"objective {kind!r} reads no labels, found labels={settings['labels']!r}: leave it empty, or use objective 'supcon'"
         if hasattr(objective, "remember") and settings["teacher"] is None:
             yield (
                 f"objective {kind!r} compares a student with a teacher, and there is none: set teacher=ema for a copy that "
@@ -113,40 +128,79 @@ class JointEmbedding(nn.Module):
         h = self.embed(x).pooled
         return self.projector.embedding(h) if self.scores else self.projector(h)  # type: ignore[no-any-return]
 
-    def _student(self, x: Tensor, progress: float) -> Tensor:
-        h = self.embed(x).pooled
-        return self.projector(h, progress) if self.scores else self.projector(h)  # type: ignore[no-any-return]
+    def _student(self, view: View, x: Tensor, progress: float) -> tuple[Tensor, Tensor]:
+        """The output that is compared, and the embedding before the prototypes, the same where there are none."""
+        h = self.encoder(x).pooled if view.keep is None else self.encoder(x, view.keep).pooled
+        if not self.scores:
+            z = self.projector(h)
+            return z, z
+        e = self.projector.embedding(h)
+        return self.projector.scores(e, progress), e
 
     def loss(self, batch: Batch, progress: float, ranks: Ranks = ALONE) -> dict[str, Tensor]:
         """The terms of the objective, each the mean over pairs of views. `progress` drives what an objective or a head schedules."""
         pairs = pairs_of(batch.views)
-        x = {name: _stacked(name, view) for name, view in batch.views.items()}
-        z = {name: self._student(image, progress) for name, image in x.items()}
-        if self.teacher is None:
-            found = [self.objective(z[u], z[v], ranks) for u, v in pairs]
-        else:
-            found = self._taught(x, z, pairs, progress, ranks)
-        return {name: sum(terms[name] for terms in found) / len(found) for name in found[0]}
+        x = {name: stacked(name, view) for name, view in batch.views.items()}
+        z = {name: self._student(batch.views[name], image, progress) for name, image in x.items()}
+        if self.teacher is not None:
+            return self._taught(batch, x, z, pairs, progress, ranks)
+        given = {"labels": self._labels(batch)} if "labels" in self.wants else {}
+        return mean_terms([self.objective(z[u][0], z[v][0], ranks, **given) for u, v in pairs])
+
+    def _labels(self, batch: Batch) -> Tensor:
+        if self.labels not in batch.facts:
+            raise DataError(
+                f"objective {type(self.objective).__name__.lower()!r} reads labels={self.labels!r}, and these samples come with "
+                f"{', '.join(sorted(batch.facts)) or 'no facts at all'}: train on data with labels, or name another entry"
+            )
+        return batch.facts[self.labels]
 
     def _taught(
         self,
+        batch: Batch,
         x: Mapping[str, Tensor],
-        z: Mapping[str, Tensor],
+        z: Mapping[str, tuple[Tensor, Tensor]],
         pairs: Iterable[tuple[str, str]],
         progress: float,
         ranks: Ranks,
-    ) -> list[dict[str, Tensor]]:
-        """The terms of every pair of a student's view and another, global view of the teacher."""
-        t = {name: self.teacher(x[name], z[name]) for name in x if not name.startswith("local")}  # type: ignore[misc]
-        q = z if self.predictor is None else {name: self.predictor(one) for name, one in z.items()}
+    ) -> dict[str, Tensor]:
+        """The terms over all pairs of a student's view and another, global and whole view of the teacher."""
+        whole = [name for name, view in batch.views.items() if not name.startswith("local") and view.keep is None]
+        ids = {"ids": batch.ids} if "ids" in self.wants else {}
+        given: dict[str, dict[str, Any]] = {name: {**ids} for name in whole}
+        kept: dict[str, Any] = {**ids}
+        if "embedding" in self.wants:  # the scores of earlier embeddings are asked for as well
+            head = self.teacher.head(self.projector)  # type: ignore[union-attr, operator]
+            e = {name: self.teacher.embedding(x[name], z[name][1]) for name in whole}  # type: ignore[union-attr, operator]
+            with torch.no_grad():
+                t = {name: head.scores(e[name]) for name in whole}
+            given = {name: {**one, "scores": head.scores} for name, one in given.items()}
+            kept["embeddings"] = list(e.values())
+        else:
+            t = {name: self.teacher(x[name], z[name][0]) for name in whole}  # type: ignore[misc]
+        if "place" in self.wants:
+            given = {name: {**given[name], "place": i} for i, name in enumerate(whole)}
+        q = {name: one if self.predictor is None else self.predictor(one) for name, (one, _) in z.items()}
         directed = [(u, v) for pair in pairs for u, v in (pair, pair[::-1]) if v in t]
+        if not directed:
+            raise DataError(
+                "system 'joint-embedding' has no pair of a student's view and another whole, global one for the teacher: found "
+                f"{', '.join(batch.views)}; leave one of the large views unmasked"
+            )
         if not self.distils:
-            return [self.objective(q[u], t[v], ranks) for u, v in directed]
-        targets = {name: self.objective.target(one, ranks, progress) for name, one in t.items()}
-        found = [self.objective.compare(q[u], targets[v], ranks) for u, v in directed]
+            return mean_terms([self.objective(q[u], t[v], ranks) for u, v in directed])
+        targets = {name: self.objective.target(one, ranks, progress, **given[name]) for name, one in t.items()}
+        if self.objective.joined:
+            u, v = (
+                torch.cat([side[i] for i in names])
+                for side, names in zip((q, targets), zip(*directed, strict=True), strict=True)
+            )
+            found = [self.objective.compare(u, v, ranks)]
+        else:
+            found = [self.objective.compare(q[u], targets[v], ranks) for u, v in directed]
         if self.training:
-            self.objective.remember(list(t.values()), ranks)
-        return found
+            self.objective.remember(list(t.values()), ranks, **kept)
+        return mean_terms(found)
 
     def forward(self, batch: Batch, progress: float, ranks: Ranks = ALONE) -> dict[str, Tensor]:
         """The same as `loss`, so that DDP and FSDP can wrap the system."""
@@ -187,7 +241,8 @@ class JointEmbedding(nn.Module):
             self.teacher.after_step(self.encoder, self.projector, progress)
 
 
-def _stacked(name: str, view: View) -> Tensor:
+def stacked(name: str, view: View) -> Tensor:
+    """The images of a view in one tensor [n c h w]; a list of several sizes is refused."""
     if isinstance(view.data, Tensor):
         return view.data
     sizes = sorted({tuple(image.shape) for image in view.data})
@@ -195,6 +250,11 @@ def _stacked(name: str, view: View) -> Tensor:
         f"system 'joint-embedding' needs the images of view {name!r} in one tensor, found a list of {len(sizes)} sizes: "
         "crop or resize them to one size in the views"
     )
+
+
+def mean_terms(found: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of each term over pairs of views."""
+    return {name: sum(terms[name] for terms in found) / len(found) for name in found[0]}  # type: ignore[misc]
 
 
 def _mean_squared_difference(a: Tensor, b: Tensor) -> Tensor:

@@ -56,6 +56,15 @@ class EMA(nn.Module):
         """The teacher's own output for the view `x`; the student's, `z`, is not looked at."""
         return self.projector(self.encoder(x).pooled)  # type: ignore[no-any-return]
 
+    @torch.no_grad()
+    def embedding(self, x: Float[Tensor, "n c h w"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:  # noqa: ARG002
+        """The teacher's own embedding before the prototypes of its head."""
+        return self.projector.embedding(self.encoder(x).pooled)  # type: ignore[no-any-return, operator]
+
+    def head(self, own: nn.Module) -> nn.Module:  # noqa: ARG002
+        """The teacher's projector."""
+        return self.projector
+
     def after_step(self, encoder: nn.Module, projector: nn.Module, progress: float) -> None:
         """Follow the student."""
         momentum = momentum_at(progress, self.momentum, self.final)
@@ -80,6 +89,14 @@ class Twin(nn.Module):
     def forward(self, x: Float[Tensor, "n c h w"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:  # noqa: ARG002
         """The student's own output, before its predictor."""
         return z.detach()
+
+    def embedding(self, x: Float[Tensor, "n c h w"], z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:  # noqa: ARG002
+        """The student's own embedding before the prototypes of its head, `z`."""
+        return z.detach()
+
+    def head(self, own: nn.Module) -> nn.Module:
+        """The student's projector."""
+        return own
 
     def after_step(self, encoder: nn.Module, projector: nn.Module, progress: float) -> None:
         """Nothing: it is the student."""

@@ -17,6 +17,7 @@ import os
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def write(folder: Path, step: int, state: Mapping[str, Any], runtime: Runtime | 
     files: dict[str, dict[str, int]] = {}
 
     def begin() -> int:
-        with _named(step, target):
+        waits: list[Future[None]] = []
+        with _named(step, target), ThreadPoolExecutor(1, "tacit-disk") as disk:  # it synchronises while sums are made
             shutil.rmtree(beside, ignore_errors=True)
             beside.mkdir(parents=True)
             for part in (part for part in state if part not in shared):
@@ -81,8 +83,10 @@ def write(folder: Path, step: int, state: Mapping[str, Any], runtime: Runtime | 
                 if tensors:
                     name = f"{part}.safetensors"
                     save_file(shards.apart(tensors), beside / name)
-                    sync(beside / name)
+                    waits.append(disk.submit(sync, beside / name))
                     files[name] = dict(zip(("bytes", "crc32"), _measure(beside / name), strict=True))
+            for wait in waits:
+                wait.result()
         return 0
 
     def end() -> int:

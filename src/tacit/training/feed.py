@@ -31,7 +31,7 @@ from tacit.core.errors import DataError, RunError, TacitError
 from tacit.core.protocols import Source, Views
 from tacit.core.random import order
 from tacit.core.values import Batch
-from tacit.training.trees import map_tensors
+from tacit.training.trees import all_tensors, map_tensors
 
 __all__ = ["Feed", "Plan"]
 
@@ -54,20 +54,20 @@ class Plan:
                 f"multiple of {accumulate * size}"
             )
         self.n, self.seed, self.batch, self.accumulate, self.rank, self.size = n, seed, batch, accumulate, rank, size
+        self._per_epoch, self._share = n // batch, batch // accumulate // size
         self._orders: dict[int, NDArray[np.int64]] = {}
 
     def epoch(self, step: int) -> int:
         """The epoch that step (from 0) falls in."""
-        return step // (self.n // self.batch)
+        return step // self._per_epoch
 
     def indices(self, step: int, micro: int = 0) -> NDArray[np.int64]:
         """The samples of this process in one micro-batch of step (from 0) [batch / accumulate / size]."""
-        epoch, at = divmod(step, self.n // self.batch)
+        epoch, at = divmod(step, self._per_epoch)
         if epoch not in self._orders:
             self._orders = {epoch: order(self.seed, epoch, self.n)}
-        share = self.batch // self.accumulate // self.size
-        start = at * self.batch + (micro * self.size + self.rank) * share
-        return self._orders[epoch][start : start + share]
+        start = at * self.batch + (micro * self.size + self.rank) * self._share
+        return self._orders[epoch][start : start + self._share]
 
 
 class _Maker(Dataset[Batch]):
@@ -79,7 +79,7 @@ class _Maker(Dataset[Batch]):
     def __getitem__(self, item: int) -> Batch:
         step, micro = divmod(item, self.plan.accumulate)
         raw = self.source.read(self.plan.indices(step, micro))
-        return map_tensors(self.views(raw, self.plan.seed, self.plan.epoch(step)), _aligned)
+        return _settled(self.views(raw, self.plan.seed, self.plan.epoch(step)))
 
 
 class _Resident(_Maker):
@@ -168,9 +168,17 @@ class Feed:
             yield step, micro
 
 
+def _settled(batch: Batch) -> Batch:
+    """Real numbers at addresses that are multiples of 64 bytes: BLAS may round differently elsewhere, and runs must repeat."""
+    return batch if all_tensors(batch, _is_aligned) else map_tensors(batch, _aligned)
+
+
+def _is_aligned(x: torch.Tensor) -> bool:
+    return x.data_ptr() % 64 == 0 or not x.is_floating_point()
+
+
 def _aligned(x: torch.Tensor) -> torch.Tensor:
-    """Real numbers at an address that is a multiple of 64 bytes: BLAS may round differently elsewhere, and runs must repeat."""
-    return x if x.data_ptr() % 64 == 0 or not x.is_floating_point() else x.clone()
+    return x if _is_aligned(x) else x.clone()
 
 
 def _pinned(batch: Batch) -> Batch:

@@ -15,10 +15,10 @@ from typing import Literal
 from torch import nn
 
 from tacit.core.protocols import Source, Views
-from tacit.core.random import torch_seed
+from tacit.core.random import key, torch_seed
 from tacit.core.recipe import Recipe
 from tacit.training.hooks import Hook
-from tacit.training.optimizers import rate_at, set_rate
+from tacit.training.optimizers import rate_at, set_decay, set_rate
 from tacit.training.run import Run
 from tacit.training.runtime import Runtime, enter_runtime
 
@@ -60,12 +60,13 @@ def fit(
         runtime = runtime or stack.enter_context(enter_runtime(recipe.machine))
         run = stack.enter_context(Run(recipe, system, source, views, Path(folder), tuple(hooks), runtime))
         batches_of = stack.enter_context(run.feed.steps(run.step, recipe.steps))
+        seed, rank = key(recipe.seed, "step"), runtime.ranks.rank
         for step, batches in batches_of:
             progress = step / recipe.steps
             rate = rate_at(run.optim, progress)
             set_rate(run.optimizer, rate)  # before the first update, also at step 0
-            noise = torch_seed(recipe.seed, "step", step, runtime.ranks.rank)
-            runtime.seed(noise)  # dropout, masks: functions of (seed, step, rank)
+            set_decay(run.optimizer, progress)
+            runtime.seed(torch_seed(step, rank, after=seed))  # dropout, masks: functions of (seed, step, rank)
             terms = run.gradients(batches, progress)  # named terms; forward and backward of every micro-batch; clipped
             run.look(terms, batches)  # a loss that is not finite ends the run here
             run.update()

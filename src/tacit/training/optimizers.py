@@ -19,10 +19,11 @@ from torch import Tensor
 from tacit.core.errors import RunError
 from tacit.core.parts import part
 from tacit.core.spec import ScheduleSpec, Spec
+from tacit.training.ema import momentum_at
 from tacit.training.lars import Definition, Lars
 from tacit.training.trees import is_sharded
 
-__all__ = ["LARS", "SGD", "AdamW", "rate_at", "set_rate"]
+__all__ = ["LARS", "SGD", "AdamW", "rate_at", "set_decay", "set_rate"]
 
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
@@ -71,6 +72,13 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = group.get("peak", rate * group["scale"])
 
 
+def set_decay(optimizer: torch.optim.Optimizer, progress: float) -> None:
+    """Move the weight decay of groups that have a final one along half a cosine: final - (final - first)(cos(pi progress) + 1)/2."""
+    for group in optimizer.param_groups:
+        if "final_decay" in group:
+            group["weight_decay"] = momentum_at(progress / group["stretch"], group["first_decay"], group["final_decay"])
+
+
 @part("optimizer", "sgd")
 class SGD:
     """Gradient descent with momentum (torch.optim.SGD); weight decay is added to the gradient."""
@@ -102,23 +110,40 @@ class SGD:
 
 @part("optimizer", "adamw")
 class AdamW:
-    """Adam with decoupled weight decay (arXiv 1711.05101): each step also shrinks the weights by rate * weight_decay."""
+    """Adam with decoupled weight decay (arXiv 1711.05101): each step also shrinks the weights by rate * weight_decay.
+
+    final_weight_decay: where the decay ends, along half a cosine (DINO: from 0.04 to 0.4); None keeps it. decay_stretch lays the
+    cosine over more than the run (V-JEPA 1.25).
+    """
 
     def __init__(
         self,
         *,
         lr: Positive = 5e-4,
         weight_decay: NonNegative = 0.05,
+        final_weight_decay: NonNegative | None = None,
+        decay_stretch: Annotated[float, Ge(1)] = 1.0,
         betas: tuple[Momentum, Momentum] = (0.9, 0.999),
         eps: Positive = 1e-8,
         schedule: ScheduleSpec = _COSINE,
     ) -> None:
         self.lr, self.weight_decay, self.betas, self.eps = lr, weight_decay, betas, eps
+        self.final_weight_decay, self.decay_stretch = final_weight_decay, decay_stretch
         self.factor = schedule.build()
+
+    @staticmethod
+    def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """A constant weight decay has no way to stretch."""
+        return {"decay_stretch": "the weight decay is constant"} if settings["final_weight_decay"] is None else {}
 
     def build(self, groups: Groups) -> torch.optim.Optimizer:
         """The torch optimiser over a system's groups."""
         own = _groups(groups, self.lr, self.weight_decay)
+        for group in own if self.final_weight_decay is not None else []:
+            if group["decay"]:
+                group.update(
+                    first_decay=self.weight_decay, final_decay=self.final_weight_decay, stretch=self.decay_stretch
+                )
         fused = _fusable(own)
         return torch.optim.AdamW(own, lr=self.lr, betas=self.betas, eps=self.eps, fused=fused or None)
 

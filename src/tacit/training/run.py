@@ -84,6 +84,8 @@ class Run:
         self.optimizer: torch.optim.Optimizer = self.optim.build(self.system.groups())
         self.learning = [p for group in self.optimizer.param_groups for p in group["params"]]
         self.scaler = self.runtime.scaler()
+        self.alone = self.runtime.ranks.size == 1
+        self.plain = self.alone and self.recipe.machine.precision == "fp32"  # no context around a forward pass
 
     # the step
 
@@ -91,15 +93,11 @@ class Run:
         """Forward and backward of every micro-batch; the terms averaged over them, detached, with the gradient's norm if clipped."""
         count, sums = len(batches), dict[str, Tensor]()
         for i, batch in enumerate(batches):
-            with self.runtime.accumulating(self.call, last=i == count - 1):
-                with self.runtime.autocast():
-                    found = self.call(batch, progress, self.runtime.ranks)
-                if "loss" not in found:
-                    raise RunError(
-                        f"the system's loss returned the terms {', '.join(found) or '(none)'}: 'loss' must be among them"
-                    )
-                loss = found["loss"] / count if count > 1 else found["loss"]
-                (self.scaler.scale(loss) if self.scaler else loss).backward()
+            if self.plain:
+                found = self._pass(batch, progress, count)
+            else:
+                with self.runtime.accumulating(self.call, last=i == count - 1):
+                    found = self._pass(batch, progress, count)
             for name, term in found.items():
                 part = term.detach() / count if count > 1 else term.detach()
                 sums[name] = sums[name] + part if name in sums else part
@@ -109,6 +107,21 @@ class Run:
             norm = torch.nn.utils.clip_grad_norm_(self.learning, self.recipe.clip)
             sums["gradient_norm"] = checkpoint.whole(norm)
         return sums
+
+    def _pass(self, batch: Batch, progress: float, count: int) -> dict[str, Tensor]:
+        """Forward and backward of one of `count` micro-batches."""
+        if self.plain:
+            found = self.call(batch, progress, self.runtime.ranks)
+        else:
+            with self.runtime.autocast():
+                found = self.call(batch, progress, self.runtime.ranks)
+        if "loss" not in found:
+            raise RunError(
+                f"the system's loss returned the terms {', '.join(found) or '(none)'}: 'loss' must be among them"
+            )
+        loss = found["loss"] / count if count > 1 else found["loss"]
+        (self.scaler.scale(loss) if self.scaler else loss).backward()
+        return found
 
     def look(self, terms: Mapping[str, Tensor], batches: Sequence[Batch]) -> None:
         """Stop the run here if this step's loss (or, on CUDA, the last one's) is not finite."""
@@ -173,8 +186,7 @@ class Run:
     @property
     def stopping(self) -> bool:
         """Whether all processes have agreed to stop here."""
-        alone = self.runtime.ranks.size == 1
-        return bool(self.signals.reason if alone else self.watch.stop) and self.step < self.recipe.steps
+        return bool(self.signals.reason if self.alone else self.watch.stop) and self.step < self.recipe.steps
 
     def save(self) -> None:
         """Write a checkpoint, metrics first, so that no checkpoint knows of rows that are not on the disk."""

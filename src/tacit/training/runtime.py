@@ -55,9 +55,10 @@ class Runtime:
     def seed(self, number: int) -> None:
         """Seed torch's generators of the CPU and of this device."""
         torch.default_generator.manual_seed(number)
-        if self.device.type == "cuda":
+        kind = self.device.type
+        if kind == "cuda":
             torch.cuda.manual_seed(number)
-        elif self.device.type == "mps":
+        elif kind == "mps":
             torch.mps.manual_seed(number)
 
     def generators_kept(self) -> contextlib.AbstractContextManager[Any]:

@@ -7,7 +7,8 @@ wrong moment and needs nothing in a checkpoint. The first update sees progress 0
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from annotated_types import Ge, Le, Lt
 
@@ -17,6 +18,11 @@ __all__ = ["Constant", "Cosine", "Linear"]
 
 Fraction = Annotated[float, Ge(0), Le(1)]
 WarmUp = Annotated[float, Ge(0), Lt(1)]
+
+
+def _unread(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Without a warm-up nothing starts lower."""
+    return {} if settings["warmup"] else {"start": "there is no warm-up"}
 
 
 def _rising(progress: float, warmup: float, start: float) -> float | None:
@@ -29,21 +35,34 @@ class Cosine:
     """Linear warm-up, then half a cosine from 1 to `final`.
 
         factor = start + (1 - start) p / w                  for p < w (w: `warmup`, a fraction of the run)
-        factor = q + final (1 - q),  q = (1 + cos(pi (p - w) / (1 - w))) / 2    after it
+        factor = q + final (1 - q),  q = (1 + cos(pi (p - w) / (stretch - w))) / 2    after it
 
+    stretch > 1 lays the cosine over more than the run, which ends before the rate is at `final` (V-JEPA 1.25).
     With warmup 0.1, start 0 and final 0.001 these are the rates of VICReg's code (arXiv 2105.04906), step by step. As there,
     a warm-up that starts at 0 makes the very first update with rate 0.
     """
 
-    def __init__(self, *, warmup: WarmUp = 0.1, start: Fraction = 0.0, final: Fraction = 0.0) -> None:
-        self.warmup, self.start, self.final = warmup, start, final
+    def __init__(
+        self,
+        *,
+        warmup: WarmUp = 0.1,
+        start: Fraction = 0.0,
+        final: Fraction = 0.0,
+        stretch: Annotated[float, Ge(1)] = 1.0,
+    ) -> None:
+        self.warmup, self.start, self.final, self.stretch = warmup, start, final, stretch
+
+    @staticmethod
+    def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """The start belongs to the warm-up."""
+        return _unread(settings)
 
     def __call__(self, progress: float) -> float:
         """The factor of the peak rate at `progress`."""
         rising = _rising(progress, self.warmup, self.start)
         if rising is not None:
             return rising
-        q = (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup))) / 2
+        q = (1 + math.cos(math.pi * (progress - self.warmup) / (self.stretch - self.warmup))) / 2
         return q + self.final * (1 - q)
 
 
@@ -53,6 +72,11 @@ class Linear:
 
     def __init__(self, *, warmup: WarmUp = 0.0, start: Fraction = 0.0, final: Fraction = 0.0) -> None:
         self.warmup, self.start, self.final = warmup, start, final
+
+    @staticmethod
+    def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """The start belongs to the warm-up."""
+        return _unread(settings)
 
     def __call__(self, progress: float) -> float:
         """The factor of the peak rate at `progress`."""
@@ -68,6 +92,11 @@ class Constant:
 
     def __init__(self, *, warmup: WarmUp = 0.0, start: Fraction = 0.0) -> None:
         self.warmup, self.start = warmup, start
+
+    @staticmethod
+    def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """The start belongs to the warm-up."""
+        return _unread(settings)
 
     def __call__(self, progress: float) -> float:
         """The factor of the peak rate at `progress`."""

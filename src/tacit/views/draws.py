@@ -9,6 +9,7 @@ Legend: n samples. A parameter that was not drawn holds its neutral value (facto
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from tacit.core.random import key
 from tacit.views.compiled import jit, spread
 
-__all__ = ["OPERATIONS", "PARAMETERS", "Ranges", "draw", "neutral"]
+__all__ = ["OPERATIONS", "PARAMETERS", "Ranges", "draw", "drawing", "neutral"]
 
 OPERATIONS = (
     "brightness",
@@ -166,7 +167,15 @@ def draw(
     jitter [n 4], their factors (hue: a shift in turns); grey [n]; sigma [n] in pixels of the view, 0 for no blur;
     solarise [n]; noise [n], its standard deviation, and noise_key [n], the key of its draws.
     """
-    n = len(ids)
+    how, work = drawing(ids, source, ranges, seed, epoch, index)
+    spread(work, len(ids), threads, grain=256)
+    return how
+
+
+def drawing(
+    ids: NDArray[np.int64], source: NDArray[np.int64], ranges: Ranges, seed: int, epoch: int, index: int
+) -> tuple[dict[str, NDArray[Any]], Callable[[int, int], None]]:
+    """What `draw` returns before anything is drawn, and the work that draws the samples begin..end into it."""
     how = neutral(source)
     ranges = Ranges(*_floats(tuple(ranges)))
     outputs = [how[name] for name in PARAMETERS[1:]]
@@ -175,5 +184,4 @@ def draw(
     def work(begin: int, end: int) -> None:
         _draw(begin, end, root, ids, np.uint64(index), source, ranges, *outputs)
 
-    spread(work, n, threads, grain=256)
-    return how
+    return how, work

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
@@ -14,12 +14,12 @@ from tacit.core.spec import Spec, ViewSpec
 from tacit.core.values import Batch, Facts, View
 from tacit.views.pictures import Pictures
 
-__all__ = ["MultiCrop", "Pair"]
+__all__ = ["Centre", "Group", "MultiCrop", "Pair", "one_size"]
 
 Centre = Annotated[float, Gt(0), Le(1)]
 
 
-class _Group:
+class Group:
     """Named views of the raw view 'image'. View number i draws under key i, so equal settings still give two draws."""
 
     def __init__(self, facts: Facts, specs: Mapping[str, Spec], centre: float) -> None:
@@ -51,7 +51,8 @@ class _Group:
         return Pictures.of(batch.views["image"].data, self.facts.channels)
 
 
-def _one_size(settings: Mapping[str, Any]) -> Iterable[str]:
+def one_size(settings: Mapping[str, Any]) -> Iterable[str]:
+    """A rule: views 'a' and 'b' need one size."""
     first, second = settings["first"], settings["second"]
     if second is not None and first.get("size") != second.get("size"):
         yield (
@@ -61,7 +62,7 @@ def _one_size(settings: Mapping[str, Any]) -> Iterable[str]:
 
 
 @part("views", "pair")
-class Pair(_Group):
+class Pair(Group):
     """Two views of every sample, 'a' made by `first` and 'b' by `second` (the same part again where it is left out).
 
     centre: what part of the shorter side the evaluation view keeps, where pictures are not of the views' size already
@@ -76,14 +77,15 @@ class Pair(_Group):
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
         """Both views need one size."""
-        yield from _one_size(settings)
+        yield from one_size(settings)
 
 
 @part("views", "multi-crop")
-class MultiCrop(_Group):
+class MultiCrop(Group):
     """Two large views 'a' and 'b' and `locals` small ones, 'local0', 'local1', ... (SwAV, arXiv 2006.09882).
 
-    centre: as in the pair; the evaluation view has the size of `first`.
+    centre: as in the pair; the evaluation view has the size of `first`. compat 'official' blurs the large views with the complement of
+    their chances, as the released code of DINOv2 and DINOv3 does by a misread flag (1.0 and 0.1 become 0.0 and 0.9), and its weights.
     """
 
     def __init__(
@@ -95,11 +97,27 @@ class MultiCrop(_Group):
         local: ViewSpec,
         locals: Annotated[int, Ge(1)] = 6,
         centre: Centre = 0.875,
+        compat: Literal["correct", "official"] = "correct",
     ) -> None:
+        if compat == "official":
+            second = _blur_inverted(second or first)
+            first = _blur_inverted(first)
         small: Sequence[str] = [f"local{i}" for i in range(locals)]
         super().__init__(facts, {"a": first, "b": second or first, **dict.fromkeys(small, local)}, centre)
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
         """Both large views need one size."""
-        yield from _one_size(settings)
+        yield from one_size(settings)
+
+    @staticmethod
+    def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """Chances of one half are their own complement."""
+        chances = {spec.get("blur") for spec in (settings["first"], settings["second"]) if spec is not None}
+        return {"compat": "the large views blur with chance 0.5, or not by chance"} if chances <= {0.5, None} else {}
+
+
+def _blur_inverted(view: Spec) -> Spec:
+    """The view with the complement of its chance of blur; one that has no such chance as it is."""
+    chance = view.get("blur")
+    return view if chance is None else view.change(blur=round(1 - chance, 12))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
@@ -147,8 +147,9 @@ class Image:
     ) -> View:
         """Sample and apply; the parameters are recorded in `View.how`."""
         pictures = Pictures.of(pictures, self.facts.channels)
-        how = self.sample(pictures, ids, seed, epoch, index)
-        return View(self._render(pictures, how, self._whole(len(pictures))), how)
+        drawn, draw = draws.drawing(ids.cpu().numpy(), pictures.source, self._ranges, seed, epoch, index)
+        how = {name: torch.from_numpy(values) for name, values in drawn.items()}
+        return View(self._render(pictures, how, self._whole(len(pictures)), draw), how)
 
     def plain(self, pictures: Tensor | list[Tensor] | Pictures, centre: float) -> Tensor:
         """The evaluation view [n c size size]: pictures of exactly this size stay whole.
@@ -168,8 +169,17 @@ class Image:
     def _whole(self, n: int) -> NDArray[np.int64]:
         return np.tile(np.array([self.size, self.size, 0, 0]), (n, 1))
 
-    def _render(self, pictures: Pictures, how: dict[str, Tensor], grid: NDArray[np.int64]) -> Tensor:
+    def _render(
+        self,
+        pictures: Pictures,
+        how: dict[str, Tensor],
+        grid: NDArray[np.int64],
+        draw: Callable[[int, int], None] | None = None,
+    ) -> Tensor:
+        """The view under `how`, which `draw` fills first where it is given, on the thread that renders the same samples."""
         if pictures.device.type != "cpu":
+            if draw is not None:
+                draw(0, len(pictures))
             return tensors.render(
                 pictures.padded, how, torch.from_numpy(grid), self.size, self._cubic, self._radius,
                 torch.from_numpy(self._mean), torch.from_numpy(self._std),
@@ -181,6 +191,8 @@ class Image:
         scale = np.float32(1) / self._std
 
         def work(begin: int, end: int) -> None:
+            if draw is not None:
+                draw(begin, end)
             kernel.render(
                 begin, end, pixels, offset, unit, self._cubic, self._radius, self._mean, scale, out, grid, *parameters
             )  # fmt: skip

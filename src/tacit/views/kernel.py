@@ -24,6 +24,7 @@ BYTES, FLOATS = (f4(1 / 256), f4(1 / 255)), (f4(1), f4(0))  # what `_unit` takes
 _SOLARISE_FROM = f4(128) / f4(255)
 _RED, _GREEN, _BLUE = f4(0.2989), f4(0.587), f4(0.114)
 _ZERO, _ONE = f4(0), f4(1)
+_NONE = (_ZERO,) * 8
 _8, _40, _24 = np.uint64(8), np.uint64(40), np.uint64((1 << 24) - 1)
 
 
@@ -151,29 +152,37 @@ def _blend(plane: Any, factor: Any, shift: Any) -> None:
 
 
 @fast_jit
+def _add(s: Any, plane: Any, i: int) -> Any:
+    """Eight float32 sums s, with plane[i : i + 8] added."""
+    return (
+        s[0] + plane[i], s[1] + plane[i + 1], s[2] + plane[i + 2], s[3] + plane[i + 3],
+        s[4] + plane[i + 4], s[5] + plane[i + 5], s[6] + plane[i + 6], s[7] + plane[i + 7],
+    )  # fmt: skip
+
+
+@fast_jit
+def _folded(s: Any) -> float:
+    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
+
+
+@fast_jit
 def _mean(view: Any) -> float:
     """Mean grey of a view [3 p]; the plain mean of any other number of channels."""
     channels, n = view.shape
+    whole = n - n % 8
     grey = 0.0
-    for c in range(channels):
-        plane, total = view[c], 0.0
-        lanes: Any = (_ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO)
-        whole = n - n % 8
+    for c in range(0, channels, 3):  # three planes side by side: their sums do not wait for each other
+        one, two, three = view[c], view[min(c + 1, channels - 1)], view[min(c + 2, channels - 1)]
+        x, y, z = 0.0, 0.0, 0.0
         for begin in range(0, whole, 1024):  # short float32 sums in eight lanes, added in float64
-            s0, s1, s2, s3, s4, s5, s6, s7 = lanes
+            r, g, b = _NONE, _NONE, _NONE
             for i in range(begin, min(begin + 1024, whole), 8):
-                s0 += plane[i]
-                s1 += plane[i + 1]
-                s2 += plane[i + 2]
-                s3 += plane[i + 3]
-                s4 += plane[i + 4]
-                s5 += plane[i + 5]
-                s6 += plane[i + 6]
-                s7 += plane[i + 7]
-            total += ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7))
+                r, g, b = _add(r, one, i), _add(g, two, i), _add(b, three, i)
+            x, y, z = x + _folded(r), y + _folded(g), z + _folded(b)
         for i in range(whole, n):
-            total += plane[i]
-        grey += total / n * ((_RED, _GREEN, _BLUE)[c] if channels == 3 else 1 / channels)
+            x, y, z = x + one[i], y + two[i], z + three[i]
+        for k in range(min(3, channels - c)):
+            grey += (x, y, z)[k] / n * ((_RED, _GREEN, _BLUE)[k] if channels == 3 else 1 / channels)
     return grey
 
 
@@ -211,8 +220,8 @@ def _hue(r: Any, g: Any, b: Any, turn: Any) -> None:
 
 
 @fast_jit
-def _blur(plane: Any, sigma: float, radius: int, copy: Any, line: Any, weight: Any) -> None:
-    """Gaussian blur of plane [s s], kernel of 2 radius + 1 pixels, reflected at the border; copy [s s], line [s + 2 radius]."""
+def _blur(plane: Any, sigma: float, radius: int, copy: Any, padded: Any, weight: Any) -> None:
+    """Gaussian blur of plane [s s], kernel of 2 radius + 1 pixels, reflected at the border; copy [s s], padded [s s+2 radius]."""
     side = plane.shape[0]
     total = 0.0
     for k in range(radius + 1):
@@ -223,29 +232,41 @@ def _blur(plane: Any, sigma: float, radius: int, copy: Any, line: Any, weight: A
         weight[k] = math.exp(-0.5 * (k / sigma) ** 2) / total
         if weight[k] > 1e-8:  # what is smaller is below the rounding of float32
             reach = k
-    for y in range(side):
-        source, target = plane[y], copy[y]
+    w, v = weight[0], weight[min(1, radius)]
+    for y in range(side):  # all rows first: reading back what was stored just before, but shifted, would stall
+        source, line = plane[y], padded[y]
         for x in range(side):
             line[reach + x] = source[x]
         for x in range(reach):
             line[reach - 1 - x] = source[x + 1]
             line[reach + side + x] = source[side - 2 - x]
-        for x in range(side):
-            target[x] = weight[0] * line[reach + x]
-        for k in range(1, reach + 1):
-            w = weight[k]
-            before, after = line[reach - k : reach - k + side], line[reach + k : reach + k + side]
+    for y in range(side):
+        line, target = padded[y], copy[y]
+        if reach == 0:
             for x in range(side):
-                target[x] += w * (before[x] + after[x])
+                target[x] = w * line[x]
+            continue
+        before, middle, after = line[reach - 1 :], line[reach:], line[reach + 1 :]
+        for x in range(side):
+            target[x] = w * middle[x] + v * (before[x] + after[x])
+        for k in range(2, reach + 1):
+            u, before, after = weight[k], line[reach - k :], line[reach + k :]
+            for x in range(side):
+                target[x] += u * (before[x] + after[x])
     for y in range(side):
         source, target = copy[y], plane[y]
-        for x in range(side):
-            target[x] = weight[0] * source[x]
-        for k in range(1, reach + 1):
-            w = weight[k]
-            above, below = copy[abs(y - k)], copy[y + k if y + k < side else 2 * side - 2 - y - k]
+        if reach == 0:
             for x in range(side):
-                target[x] += w * (above[x] + below[x])
+                target[x] = w * source[x]
+        for k in range(1, reach + 1):
+            u = weight[k]
+            above, below = copy[abs(y - k)], copy[y + k if y + k < side else 2 * side - 2 - y - k]
+            if k == 1:
+                for x in range(side):
+                    target[x] = w * source[x] + u * (above[x] + below[x])
+            else:
+                for x in range(side):
+                    target[x] += u * (above[x] + below[x])
 
 
 @fast_jit
@@ -278,7 +299,7 @@ def render(
         tall, wide = max(tall, box[i, 2]), max(wide, box[i, 3])
     count, start, weights = np.empty(2, np.int64), np.empty((2, side), np.uint32), np.empty((2, taps, side), np.float32)
     row, rows = np.empty(wide, np.float32), np.empty((tall, side), np.float32)
-    copy, line = np.empty((side, side), np.float32), np.empty(side + 2 * radius, np.float32)
+    copy, padded = np.empty((side, side), np.float32), np.empty((side, side + 2 * radius), np.float32)
     weight, frame = np.empty(radius + 1, np.float32), np.zeros((side + 3, side + 3), np.float32)
     for i in range(begin, end):
         area = source[i, 0] * source[i, 1]
@@ -307,7 +328,7 @@ def render(
                     _blend(view[c], factor, shift)
         if sigma[i] > 0:
             for c in range(channels):
-                _blur(out[i, c], sigma[i], radius, copy, line, weight)
+                _blur(out[i, c], sigma[i], radius, copy, padded, weight)
         for c in range(channels):
             plane = view[c]
             if solarise[i]:

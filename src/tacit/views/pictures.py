@@ -50,10 +50,8 @@ class Pictures:
                     f"pictures of one batch must share type and device, found {every[0].dtype} on {every[0].device} "
                     f"and {one.dtype} on {one.device}: convert them in the source"
                 )
-        sizes = [list(one.shape[-2:]) for one in every]
-        if isinstance(data, Tensor):
-            sizes = sizes * len(data)
-        return cls(data, np.array(sizes, np.int64).reshape(-1, 2), channels)
+        source = np.array([one.shape[-2:] for one in every], np.int64).reshape(-1, 2)
+        return cls(data, source.repeat(len(data), axis=0) if isinstance(data, Tensor) else source, channels)
 
     def __len__(self) -> int:
         return len(self.source)

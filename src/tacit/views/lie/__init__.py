@@ -9,6 +9,7 @@ from tacit.views.lie.algebra import Element, Group, linear_group
 from tacit.views.lie.apply import Points, resample, transform
 from tacit.views.lie.groups import BOUSSINESQ, BURGERS, GROUPS, KDV, KS, NAVIER_STOKES
 from tacit.views.lie.own import FieldGroup
+from tacit.views.lie.potential import move_heat, move_potential, superpose
 
 __all__ = [
     "BOUSSINESQ",
@@ -22,6 +23,9 @@ __all__ = [
     "Group",
     "Points",
     "linear_group",
+    "move_heat",
+    "move_potential",
     "resample",
+    "superpose",
     "transform",
 ]

@@ -1,49 +1,133 @@
-"""One sample of a linear group moved straight into its output: each channel is written once for each field it reads."""
+"""A batch moved by elements of a linear group straight into its output: each field is read and each channel written once."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tacit.core.errors import DataError
+from tacit.views.compiled import fast_jit
 
-__all__ = ["move_into"]
+__all__ = ["move_into", "room"]
+
+_LARGE, _KEPT = 1 << 20, 4  # bytes from which memory is used again; buffers of one shape that wait for it
+_free: dict[tuple[tuple[int, ...], str], list[NDArray[Any]]] = {}
+
+
+def room(*shape: int, like: Tensor) -> Tensor:
+    """Uninitialised memory of the type of `like`; on a CPU that of an earlier batch which nobody holds any more.
+
+    A batch of views is tens of megabytes, and the first touch of fresh pages costs as much as all the arithmetic. The
+    memory comes back when the last tensor on it is gone.
+    """
+    if like.device.type != "cpu":
+        return torch.empty(shape, dtype=like.dtype, device=like.device)
+    kind = like.new_empty(0).numpy().dtype
+    waiting = _free.setdefault((shape, kind.str), [])
+    try:
+        buffer = waiting.pop()
+    except IndexError:
+        buffer = np.empty(shape, kind)
+    held = buffer.view()
+    if buffer.nbytes >= _LARGE:
+        weakref.finalize(held, _give_back, waiting, buffer).atexit = False
+    return torch.from_numpy(held)
+
+
+def _give_back(waiting: list[NDArray[Any]], buffer: NDArray[Any]) -> None:
+    if len(waiting) < _KEPT:
+        waiting.append(buffer)
 
 
 def move_into(
     out: Tensor,
     order: Sequence[str],
     variables: Sequence[str],
-    matrix: Sequence[Sequence[float]],
-    time: Tensor,
-    space: Mapping[str, Tensor],
-    fields: Mapping[str, Tensor],
+    matrix: Tensor,
+    coordinates: Mapping[str, Tensor],
+    axes: Sequence[str],
+    data: Tensor,
+    fields: Mapping[str, int],
+    start: Tensor,
 ) -> None:
-    """z' = A z for the channels `order` (of 't', the axes and the fields) into `out` [c t *space].
+    """z' = A z for the channels `order` (of 't', the axes and the fields) into `out` [n c t *space].
 
-    matrix: A as numbers. time: [t] in float64. space: each axis along its own dimension, [1 x 1] or [1 1 y], float64.
-    fields: [t *space]. The same numbers as `act`, without its temporaries: those cost more than the arithmetic.
+    matrix: A [n k k] over `variables`. coordinates: 't' and the axes of each crop, [n points]; `axes` names the one that
+    lies along each dimension of space. data: the whole samples [n c' t' *space'], `fields` says which channel is which,
+    and the crops begin at `start` [n axes]. The same numbers as `act`, without its temporaries: they cost more than the
+    arithmetic.
     """
-    of_time = {"tt": time.square(), "t": time, "1": torch.ones_like(time)}
-    column = time.shape + (1,) * (out.ndim - 2)
-    for to, name in zip(out, order, strict=True):
-        row = {c: a for c, a in zip(variables, matrix[variables.index(name)], strict=True) if a}
-        unknown = [c for c in row if c not in of_time and c not in space and c not in fields]
-        if unknown:
-            raise DataError(f"this element changes {name!r} by {unknown[0]!r}, which the field lacks")
-        base = torch.zeros_like(time)
-        for c in row.keys() & of_time.keys():
-            base = base + row[c] * of_time[c]
-        start = base.reshape(column).to(out.dtype)
-        along = [row[c] * space[c] for c in space if c in row]
-        if along:
-            start = start + sum(along[1:], along[0]).to(out.dtype)
-        wanted = [c for c in fields if c in row]
-        if not wanted:
-            to.copy_(start.expand_as(to))
-            continue
-        torch.add(start, fields[wanted[0]], alpha=row[wanted[0]], out=to)
-        for c in wanted[1:]:
-            to.add_(fields[c], alpha=row[c])
+    line = len(axes) == 1
+    block, source = (out.unsqueeze(3), data.unsqueeze(3)) if line else (out, data)
+    n, frames = len(block), block.shape[2]
+    t = coordinates["t"].double().numpy()
+    of_time = {"tt": t * t, "t": t, "1": np.ones_like(t)}
+    base = np.zeros((n, len(order), frames))
+    along = {axis: np.zeros((n, len(order), coordinates[axis].shape[1])) for axis in axes}
+    weights, names = np.zeros((n, len(order), len(fields))), list(fields)
+    a = matrix.double().numpy()
+    for c, name in enumerate(order):
+        row = a[:, variables.index(name)]
+        for k in np.flatnonzero(row.any(0)).tolist():
+            variable, entry = variables[k], row[:, k]
+            if variable in of_time:
+                base[:, c] += entry[:, None] * of_time[variable]
+            elif variable in fields:
+                weights[:, c, names.index(variable)] = entry
+            elif variable in along:
+                along[variable][:, c] += entry[:, None] * coordinates[variable].double().numpy()
+            else:
+                raise DataError(f"this element changes {name!r} by {variable!r}, which the field lacks")
+    begins = np.zeros((n, 3), dtype=np.int64)
+    begins[:, 0], begins[:, 2] = start[:, 0], start[:, -1]
+    begins[:, 1] = 0 if line else start[:, 1]
+    which = np.array([fields[name] for name in names], dtype=np.int64)
+    along_first = np.zeros((n, len(order), 1)) if line else along[axes[0]]
+    _fill(block.numpy(), base, along_first, along[axes[-1]], weights, source.numpy(), which, begins)
+
+
+@fast_jit
+def _fill(out, base, along_first, along_last, weights, data, which, begins):  # type: ignore[no-untyped-def]
+    """out[n, c, t, i, j] = base[n, c, t] + along_first[n, c, i] + along_last[n, c, j] + sum_f weights[n, c, f] field_f.
+
+    The first two are summed in float64, the rest in the type of the data. Two fields at most meet in one pass: what
+    rotates is a pair.
+    """
+    samples, channels, frames, first, last = out.shape
+    kind, fields = out.dtype.type, which.shape[0]
+    for n in range(samples):
+        t0, x0, y0 = begins[n]
+        for c in range(channels):
+            lean = along_last[n, c].astype(out.dtype)
+            f = 0
+            while f < fields and weights[n, c, f] == 0:
+                f += 1
+            g = f + 1
+            while g < fields and weights[n, c, g] == 0:
+                g += 1
+            for t in range(frames):
+                for i in range(first):
+                    start = kind(base[n, c, t] + along_first[n, c, i])
+                    row = out[n, c, t, i]
+                    if f >= fields:
+                        for j in range(last):
+                            row[j] = start + lean[j]
+                    elif g >= fields:
+                        w, u = kind(weights[n, c, f]), data[n, which[f], t0 + t, x0 + i]
+                        for j in range(last):
+                            row[j] = start + lean[j] + w * u[y0 + j]
+                    else:
+                        w, u = kind(weights[n, c, f]), data[n, which[f], t0 + t, x0 + i]
+                        z, v = kind(weights[n, c, g]), data[n, which[g], t0 + t, x0 + i]
+                        for j in range(last):
+                            row[j] = start + lean[j] + (w * u[y0 + j] + z * v[y0 + j])
+                    for h in range(g + 1, fields):
+                        w, u = kind(weights[n, c, h]), data[n, which[h], t0 + t, x0 + i]
+                        for j in range(last):
+                            row[j] += w * u[y0 + j]

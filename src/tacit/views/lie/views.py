@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from torch import Tensor
 
 from tacit.core.errors import DataError
@@ -19,13 +19,16 @@ from tacit.core.parts import part
 from tacit.core.values import Batch, Facts, View
 from tacit.views.lie.algebra import Element, Group, Method
 from tacit.views.lie.apply import Points, act
-from tacit.views.lie.fused import move_into
+from tacit.views.lie.fused import move_into, room
 from tacit.views.lie.groups import GROUPS
 from tacit.views.lie.sample import draw, draw_starts
 
 __all__ = ["LieLine", "LiePlane"]
 
 Strength = Annotated[float, Ge(0)]
+Size = Annotated[float, Gt(0)]
+PlaneUse = Literal["all", "none", "time", "shift", "scale", "rotation", "linear", "quadratic"]
+_LINE = ("time", "shift", "galilei", "scale", "projective")
 Order = Literal[1, 2, 4, 6, 8]
 Steps = Annotated[int, Ge(1)]
 
@@ -41,9 +44,17 @@ class _Maker:
     order: int
     steps: int
     compat: Literal["correct", "official"]
+    unit: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def make(
-        self, batch: Batch, fields: dict[str, int], order: tuple[str, ...], seed: int, epoch: int, view: int | None
+        self,
+        batch: Batch,
+        fields: dict[str, int],
+        order: tuple[str, ...],
+        seed: int,
+        epoch: int,
+        view: int | None,
+        moved: bool = True,
     ) -> View:
         """The moved crop of each sample, [n c t *space] with the channels in this order; view None: first crop, not moved.
 
@@ -54,28 +65,49 @@ class _Maker:
         ids, n = batch.ids.tolist(), len(batch)
         g = torch.zeros(n, len(self.group.generators), dtype=torch.float64)
         start = torch.zeros(n, len(axes), dtype=torch.int64)
-        if view is not None:
+        if view is not None and moved:
             g = draw(self.group, self.strengths, seed, epoch, ids, view, batch.facts["time"])
+        if view is not None:
             start = draw_starts(self.crop, data.shape[2:], seed, epoch, ids, view)
         element = self._element(g, batch)
-        out = torch.empty(n, len(order), *self.crop, dtype=data.dtype, device=data.device)
-        fused = self.group.action == "linear" and data.device.type == "cpu"
-        numbers = element.matrix.tolist() if fused else None
+        out = room(n, len(order), *self.crop, like=data)
+        if self.group.action == "linear" and data.device.type == "cpu":
+            self._move(out, order, element.matrix, batch, data, fields, start)
+            return View(self._in_units(out, order), {"g": g, "start": start})
         for i, row in enumerate(start.tolist()):
             cut = tuple(slice(a, a + s) for a, s in zip(row, self.crop, strict=True))
-            if numbers is not None:
-                coordinates = [batch.facts[name][i : i + 1, c].double() for name, c in zip(axes, cut, strict=True)]
-                space = dict(zip(axes[1:], [s[0] for s in self._shaped(coordinates)[1:]], strict=True))
-                crops = {name: data[i, c][cut] for name, c in fields.items()}
-                move_into(out[i], order, self.group.variables, numbers[i], coordinates[0][0], space, crops)
-                continue
             values = {name: data[i : i + 1, c][(slice(None), *cut)] for name, c in fields.items()}
             shaped = self._shaped([batch.facts[name][i : i + 1, c].to(data) for name, c in zip(axes, cut, strict=True)])
-            moved = act(Points(shaped[0], tuple(shaped[1:]), values), Element(self.group, element.matrix[i : i + 1]))
-            named = {"t": moved.time, **dict(zip(axes[1:], moved.space, strict=True)), **moved.values}
+            after = act(Points(shaped[0], tuple(shaped[1:]), values), Element(self.group, element.matrix[i : i + 1]))
+            named = {"t": after.time, **dict(zip(axes[1:], after.space, strict=True)), **after.values}
             for c, name in enumerate(order):
                 out[i, c] = named[name][0]
-        return View(out, {"g": g, "start": start})
+        return View(self._in_units(out, order), {"g": g, "start": start})
+
+    def _move(
+        self,
+        out: Tensor,
+        order: tuple[str, ...],
+        matrix: Tensor,
+        batch: Batch,
+        data: Tensor,
+        fields: dict[str, int],
+        start: Tensor,
+    ) -> None:
+        """All crops at once. The released code lays x along the last axis though the fields are [t x y]."""
+        axes = ("x", "y")[: len(self.crop) - 1]
+        crops = {}
+        for k, (name, size) in enumerate(zip(("t", *axes), self.crop, strict=True)):
+            known = batch.facts["time" if name == "t" else name]
+            crops[name] = known.gather(1, start[:, k : k + 1] + torch.arange(size))
+        along = axes[::-1] if self.compat == "official" else axes
+        move_into(out, order, self.group.variables, matrix, crops, along, data, fields, start)
+
+    def _in_units(self, out: Tensor, order: tuple[str, ...]) -> Tensor:
+        for c, name in enumerate(order):
+            if self.unit.get(name, 1.0) != 1.0:
+                out[:, c] /= self.unit[name]
+        return out
 
     def _checked(self, batch: Batch) -> Tensor:
         data, name = batch.views["image"].data, self.group.equation
@@ -110,7 +142,8 @@ class LieLine:
 
     Strengths are the largest parameters, drawn from U(-s, s), time from U(0, s). The defaults are those of LPSDA
     (arXiv 2202.07643): Galilei 0.4, scale 0.05 (its code halves the documented 0.1), shift 0.5 of the domain given by
-    `length`. `projective` exists for Burgers alone. crop: frames and points kept, 0 for all.
+    `length`. `projective` exists for Burgers alone. crop: frames and points kept, 0 for all. use: one symmetry by itself
+    or none, for ablations. unit: what u, x and t are divided by; (1, 1, 1) hands them over raw, as the paper does.
     """
 
     names = ("a", "b")
@@ -126,7 +159,9 @@ class LieLine:
         galilei: Strength = 0.4,
         scale: Strength = 0.05,
         projective: Strength = 0.0,
+        use: Literal["all", "none", "time", "shift", "galilei", "scale", "projective"] = "all",
         crop: tuple[Annotated[int, Ge(0)], Annotated[int, Ge(0)]] = (0, 0),
+        unit: tuple[Size, Size, Size] = (1.0, 1.0, 1.0),
         method: Method = "exact",
         order: Order = 2,
         steps: Steps = 2,
@@ -134,8 +169,9 @@ class LieLine:
         group = GROUPS[equation]
         given = {"time": time, "shift": shift * length, "galilei": galilei, "scale": scale, "projective": projective}
         self.crop = _crop(facts, crop)
-        strengths = {name: value for name, value in given.items() if name in group.generators}
-        self._maker = _Maker(group, strengths, self.crop, method, order, steps, "correct")
+        strengths = {name: s for name, s in given.items() if name in group.generators and _used(name, use)}
+        units = dict(zip(("u", "x", "t"), unit, strict=True))
+        self._maker = _Maker(group, strengths, self.crop, method, order, steps, "correct", units)
         self.facts = dataclasses.replace(facts, channels=3, shape=self.crop, mean=(), std=())
 
     @staticmethod
@@ -145,6 +181,16 @@ class LieLine:
             yield f"projective: only Burgers has this symmetry, found equation={settings['equation']!r}"
         if settings["equation"] == "ks" and settings["scale"] > 0:
             yield "scale: Kuramoto-Sivashinsky has no scaling symmetry, set scale=0"
+        if settings["use"] not in ("all", "none") and settings.get(settings["use"], 0) <= 0:
+            yield f"use: the strength of {settings['use']!r} is 0, so nothing would be moved: give it a strength"
+
+    @staticmethod
+    def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """Strengths that `use` leaves out, and the product formula where the exponential is exact."""
+        found = {n: f"use={settings['use']!r}" for n in _LINE if not _used(n, settings["use"])}
+        if settings["shift"] == 0 or "shift" in found:
+            found["length"] = "there is no shift"
+        return found | _exact(settings)
 
     def __call__(self, batch: Batch, seed: int, epoch: int) -> Batch:
         """Views 'a' and 'b'; `how` holds g [n generators] and start [n 2]."""
@@ -156,8 +202,12 @@ class LieLine:
         """View 'image': not moved, cropped at the first frames and points."""
         return dataclasses.replace(batch, views={"image": self._view(batch, 0, 0, None)})
 
-    def _view(self, batch: Batch, seed: int, epoch: int, view: int | None) -> View:
-        return self._maker.make(batch, {"u": 0}, ("u", "x", "t"), seed, epoch, view)
+    def cut(self, batch: Batch, seed: int, epoch: int) -> Batch:
+        """View 'image': not moved, cropped at random."""
+        return dataclasses.replace(batch, views={"image": self._view(batch, seed, epoch, 0, moved=False)})
+
+    def _view(self, batch: Batch, seed: int, epoch: int, view: int | None, moved: bool = True) -> View:
+        return self._maker.make(batch, {"u": 0}, ("u", "x", "t"), seed, epoch, view, moved)
 
 
 @part("views", "lie-plane")
@@ -166,7 +216,9 @@ class LiePlane:
 
     The defaults are the released recipe of arXiv 2307.05432 (crop of 16 frames; each best single strength divided by
     ten). compat="official" moves as its code does: product formula with its constant, quadratic boosts that are none,
-    x and y exchanged between coordinates and fields. components: the order of the fields in the data.
+    x and y exchanged between coordinates and fields. components: the order of the fields in the data. use: one kind of
+    symmetry by itself ("shift" is both of them, "linear" and "quadratic" the boosts) or none, for ablations. unit: what the
+    coordinates, the time and the velocities are divided by; (1, 1, 1) hands them over raw, as the released code does.
     Rotation and scaling change the direction and the size of gravity where there is some (by up to 35 % at 0.1).
     """
 
@@ -187,15 +239,19 @@ class LiePlane:
         quadratic_y: Strength = 0.01,
         crop: tuple[Annotated[int, Ge(0)], Annotated[int, Ge(0)], Annotated[int, Ge(0)]] = (16, 128, 128),
         components: tuple[str, ...] = ("s", "vx", "vy"),
+        use: PlaneUse = "all",
+        unit: tuple[Size, Size, Size] = (1.0, 1.0, 1.0),
         method: Method = "exact",
         order: Order = 2,
         steps: Steps = 2,
         compat: Literal["correct", "official"] = "correct",
     ) -> None:
-        strengths = {name: value for name, value in locals().items() if name in GROUPS["navier-stokes"].generators}
+        group = GROUPS["navier-stokes"]
+        strengths = {n: s for n, s in locals().items() if n in group.generators and _used(n, use)}
         self.crop = _crop(facts, crop)
         self._fields = {name: components.index(name) for name in ("vx", "vy")}
-        self._maker = _Maker(GROUPS["navier-stokes"], strengths, self.crop, method, order, steps, compat)
+        units = {"x": unit[0], "y": unit[0], "t": unit[1], "vx": unit[2], "vy": unit[2]}
+        self._maker = _Maker(group, strengths, self.crop, method, order, steps, compat, units)
         self.facts = dataclasses.replace(facts, channels=5 * self.crop[0], shape=self.crop[1:], mean=(), std=())
 
     @staticmethod
@@ -204,6 +260,16 @@ class LiePlane:
         for name in ("vx", "vy"):
             if name not in settings["components"]:
                 yield f"components: needs {name!r}, found {', '.join(settings['components']) or '(none)'}"
+        for name in settings["components"]:
+            if name not in ("s", "vx", "vy", "p"):
+                yield f"components: a flow has the components s, vx, vy and p, found {name!r}"
+
+    @staticmethod
+    def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """Strengths that `use` leaves out, and the product formula where the exponential is exact."""
+        names = GROUPS["navier-stokes"].generators
+        found = {n: f"use={settings['use']!r}" for n in names if not _used(n, settings["use"])}
+        return found | _exact(settings)
 
     def __call__(self, batch: Batch, seed: int, epoch: int) -> Batch:
         """Views 'a' and 'b'; `how` holds g [n generators] and start [n 3]."""
@@ -215,9 +281,23 @@ class LiePlane:
         """View 'image': not moved, cropped at the first frames."""
         return dataclasses.replace(batch, views={"image": self._view(batch, 0, 0, None)})
 
-    def _view(self, batch: Batch, seed: int, epoch: int, view: int | None) -> View:
-        made = self._maker.make(batch, self._fields, ("x", "y", "t", "vx", "vy"), seed, epoch, view)
+    def cut(self, batch: Batch, seed: int, epoch: int) -> Batch:
+        """View 'image': not moved, cropped at random."""
+        return dataclasses.replace(batch, views={"image": self._view(batch, seed, epoch, 0, moved=False)})
+
+    def _view(self, batch: Batch, seed: int, epoch: int, view: int | None, moved: bool = True) -> View:
+        made = self._maker.make(batch, self._fields, ("x", "y", "t", "vx", "vy"), seed, epoch, view, moved)
         return View(torch.as_tensor(made.data).flatten(1, 2), made.how)
+
+
+def _used(generator: str, use: str) -> bool:
+    """Whether a generator takes part: 'shift' stands for 'shift_x' and 'shift_y'."""
+    return use == "all" or generator == use or generator.startswith(f"{use}_")
+
+
+def _exact(settings: Mapping[str, Any]) -> dict[str, str]:
+    exact = settings["method"] == "exact"
+    return dict.fromkeys(("order", "steps"), "method='exact' uses no product formula") if exact else {}
 
 
 def _crop(facts: Facts, crop: tuple[int, ...]) -> tuple[int, ...]:

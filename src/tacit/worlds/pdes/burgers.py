@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt
@@ -12,6 +12,7 @@ from torch import Tensor
 from tacit.core.parts import part
 from tacit.ops import spectral
 from tacit.ops.fields import Field
+from tacit.ops.imex import Method
 from tacit.worlds.pdes import draws, hopf
 from tacit.worlds.pdes.kdv import Precision, check_rows
 from tacit.worlds.pdes.line import controlled, march, refuse_blow_up, refuse_unresolved
@@ -48,6 +49,8 @@ class _Start:
     def field(self, equation: str, name: str, values: Tensor, settings: Mapping[str, Any], first: int) -> Field:
         refuse_blow_up(values, self.time, equation, first)
         facts = {**self.waves.facts(), "viscosity": self.viscosity, "length": self.length}
+        if settings.get("start") == "velocity":  # otherwise the waves were stretched, and are not those of the start
+            facts |= self.waves.modes(settings["lowest"], settings["highest"])
         values = values.to(getattr(torch, settings["precision"]))
         return Field(equation, {name: values}, self.time, (self.x,), (True,), facts)
 
@@ -93,10 +96,11 @@ class Burgers:
     start: "heat" begins at u0 = -2 nu p_x as published, whose size is proportional to the viscosity; "velocity" begins
     at the sum of waves itself, so that the viscosity must be read from the shape.
     route: "hopf" is the log-domain formula, exact at every viscosity; "heat" the textbook route, refused where it
-    loses its digits; "spectral" steps with ETDRK4 and needs a grid step below about nu / max |u|.
+    loses its digits; "spectral" steps by `method` and needs a grid step below about nu / max |u|.
     """
 
     equation = "burgers"
+    family: ClassVar = {"waves": 40, "highest": 10}  # settings of another family of starts, for probes
 
     def __init__(
         self,
@@ -113,6 +117,7 @@ class Burgers:
         highest: Annotated[int, Ge(2)] = 7,
         route: Literal["hopf", "heat", "spectral"] = "hopf",
         substeps: Annotated[int, Ge(1)] = 8,
+        method: Method = "etdrk4",
         tolerance: Annotated[float, Gt(0)] | None = None,
         precision: Precision = "float64",
     ) -> None:
@@ -144,7 +149,7 @@ class Burgers:
 
         def solve(which: Tensor, substeps: int) -> Tensor:
             skip = frames - time.shape[1]
-            rest = {"frames": frames, "substeps": substeps, "skip": skip}
+            rest = {"frames": frames, "substeps": substeps, "skip": skip, "method": self.settings["method"]}
             return march(u[which], linear[which], 1.0, length[which], interval[which], **rest)
 
         values = controlled(solve, len(u), self.settings["substeps"], self.settings["tolerance"], u.device)

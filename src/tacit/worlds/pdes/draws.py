@@ -56,8 +56,20 @@ class Waves:
         return (self.amplitude.unsqueeze(-1) * angle.sin()).sum(-2)
 
     def facts(self) -> dict[str, Tensor]:
-        """The coefficients by name, for regression."""
+        """The coefficients by name, [n i] each."""
         return {"amplitude": self.amplitude, "number": self.number, "phase": self.phase}
+
+    def modes(self, lowest: int, highest: int) -> dict[str, Tensor]:
+        """The amplitude of the sum at each wave number, `mode_1`, `mode_2`, ..., [n] each: what the sum determines.
+
+        Waves of one number add up to one, so that the single coefficients cannot be told from the field; their sum can,
+        and its amplitude does not change under a shift of the line.
+        """
+        wave = torch.polar(self.amplitude, self.phase)
+        return {
+            f"mode_{m}": torch.where(self.number == m, wave, torch.zeros_like(wave)).sum(-1).abs()
+            for m in range(lowest, highest)
+        }
 
 
 def waves(seed: int, indices: Sequence[int], count: int, lowest: int, highest: int) -> Waves:

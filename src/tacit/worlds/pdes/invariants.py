@@ -54,6 +54,7 @@ _CONSERVED: dict[str, Callable[[Field], dict[str, Tensor]]] = {
     "boussinesq": lambda field: {"smoke": _flow(field)["smoke"]},
     "smoke": _nothing,  # semi-Lagrangian: nothing is conserved; smoke stays within its first range
     "transport": _nothing,  # forced
+    "wave": _nothing,  # its energy needs u_t
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt, Lt
@@ -12,6 +12,7 @@ from torch import Tensor
 from tacit.core.parts import part
 from tacit.ops import spectral
 from tacit.ops.fields import Field
+from tacit.ops.imex import Method
 from tacit.worlds.pdes import draws
 from tacit.worlds.pdes.line import controlled, march, refuse_blow_up, refuse_unresolved
 
@@ -65,6 +66,7 @@ def solve_waves(
             substeps=substeps,
             dealias=settings["dealias"],
             skip=skip,
+            method=settings["method"],
         )
 
     values = controlled(solve, n, settings["substeps"], settings["tolerance"], start.device)
@@ -72,7 +74,8 @@ def solve_waves(
     refuse_blow_up(values, time, equation, int(indices[0]))
     modes = torch.fft.rfft(values)[..., : spectral.kept_modes(points, settings["dealias"])]
     refuse_unresolved(modes, time, equation, int(indices[0]))
-    drawn = {name: value.to(device) for name, value in initial.facts().items()}
+    known_waves = initial.facts() | initial.modes(settings["lowest"], settings["highest"])
+    drawn = {name: value.to(device) for name, value in known_waves.items()}
     facts = {**drawn, "length": length, "horizon": horizon, **known}
     return Field(equation, {"u": values}, time, (x.to(device),), (True,), facts)
 
@@ -87,6 +90,7 @@ class KdV:
     """
 
     equation = "kdv"
+    family: ClassVar = {"waves": 3, "highest": 4}  # settings of another family of starts, for probes
     check_settings = staticmethod(check_rows)
 
     def __init__(
@@ -102,6 +106,7 @@ class KdV:
         lowest: Annotated[int, Ge(1)] = 1,
         highest: Annotated[int, Ge(2)] = 3,
         substeps: Annotated[int, Ge(1)] = 8,
+        method: Method = "etdrk4",
         dealias: bool = True,
         tolerance: Annotated[float, Gt(0)] | None = None,
         precision: Precision = "float64",
@@ -122,6 +127,7 @@ class KuramotoSivashinsky:
     """
 
     equation = "ks"
+    family: ClassVar = {"waves": 3, "highest": 4}  # settings of another family of starts, for probes
 
     def __init__(
         self,
@@ -137,6 +143,7 @@ class KuramotoSivashinsky:
         highest: Annotated[int, Ge(2)] = 3,
         viscosity: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (1.0, 1.0),
         substeps: Annotated[int, Ge(1)] = 8,
+        method: Method = "etdrk4",
         dealias: bool = True,
         tolerance: Annotated[float, Gt(0)] | None = None,
         precision: Precision = "float64",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge, Gt
@@ -132,6 +132,7 @@ class Smoke:
     """
 
     equation = "smoke"
+    family: ClassVar = {"scale": 8.0}  # settings of another family of starts, for probes
 
     def __init__(
         self,

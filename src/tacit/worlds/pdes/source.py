@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,10 +24,31 @@ from tacit.worlds.pdes.layouts import lpsda, smoke
 from tacit.worlds.pdes.layouts.files import member, opened
 from tacit.worlds.pdes.making import trajectories
 
-__all__ = ["MadeTrajectories", "StoredTrajectories", "batch_of", "facts_of"]
+__all__ = ["MadeTrajectories", "StoredTrajectories", "Trajectories", "batch_of", "facts_of"]
 
 _SPLITS = ("train", "valid", "test")
 _AXES = ("x", "y")
+
+
+@runtime_checkable
+class Trajectories(Protocol):
+    """A source whose samples are solutions of differential equations."""
+
+    facts: Facts
+
+    def __len__(self) -> int: ...
+
+    def digest(self) -> str:
+        """See `core.protocols.Source`."""
+        ...
+
+    def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
+        """See `core.protocols.Source`."""
+        ...
+
+    def fields(self, indices: Sequence[int]) -> list[Field]:
+        """The samples as fields with their equation, one for each equation."""
+        ...
 
 
 def batch_of(field: Field, ids: Tensor) -> Batch:
@@ -82,7 +103,8 @@ class _Kept:
 class MadeTrajectories:
     """Trajectories of a world, solved when they are first asked for: no files, no download.
 
-    Sample i of a split depends on (seed, split, i) alone. memory: MiB of solved trajectories that are kept.
+    Sample i of a split depends on (seed, split, i) alone. held_out: trajectories of the valid and test splits, by default as
+    many as in train. memory: MiB of solved trajectories that are kept.
     """
 
     def __init__(
@@ -90,15 +112,23 @@ class MadeTrajectories:
         *,
         world: Annotated[Spec, Role("world")],
         count: Annotated[int, Ge(1)] = 1000,
+        held_out: Annotated[int, Ge(1)] | None = None,
         split: str = "train",
         seed: Annotated[int, Ge(0)] = 0,
         memory: Annotated[int, Ge(0)] = 2048,
     ) -> None:
+        count = count if split == "train" or held_out is None else held_out
         self._world, self._count = world, count
         self._seed = key(seed, _checked(split))
         self._digest = [plain(world.resolve()), count, split, seed]
         self.facts = facts_of(trajectories(world, self._seed, range(1)))
         self._kept = _Kept(count, self._make, memory)
+
+    @staticmethod
+    def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """Memory changes what is solved twice, not what is read."""
+        found = {"memory": f"keeping {settings['memory']} MiB of trajectories changes no sample"}
+        return found | ({"held_out": "it counts the valid and test splits"} if settings["split"] == "train" else {})
 
     def __len__(self) -> int:
         return self._count
@@ -110,6 +140,10 @@ class MadeTrajectories:
     def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
         """View 'image' [n c t *space], raw; facts: time, x (y) and the parameters of each trajectory."""
         return self._kept.read(indices)
+
+    def fields(self, indices: Sequence[int]) -> list[Field]:
+        """The trajectories with their equation, solved anew."""
+        return [trajectories(self._world, self._seed, list(indices))]
 
     def _make(self, indices: list[int]) -> Batch:
         return batch_of(trajectories(self._world, self._seed, indices), torch.tensor(indices))
@@ -156,13 +190,17 @@ class StoredTrajectories:
         """View 'image' [n c t *space], raw; facts: time, x (y) and the parameters of each trajectory."""
         return self._kept.read(indices)
 
-    def _load(self, indices: list[int]) -> Batch:
-        fields = []
+    def fields(self, indices: Sequence[int]) -> list[Field]:
+        """The trajectories with their equation."""
+        parts = []
         for i in indices:
             which = int(np.searchsorted(self._ends, i, side="right"))
             row = i - (int(self._ends[which - 1]) if which else 0)
-            fields.append(self._field(which, slice(row, row + 1)))
-        return batch_of(Field.join(fields), torch.tensor(indices))
+            parts.append(self._field(which, slice(row, row + 1)))
+        return [Field.join(parts)]
+
+    def _load(self, indices: list[int]) -> Batch:
+        return batch_of(self.fields(indices)[0], torch.tensor(indices))
 
     def _field(self, which: int, rows: slice) -> Field:
         path = self._paths[which]

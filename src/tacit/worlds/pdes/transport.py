@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Gt
@@ -33,6 +33,7 @@ class Transport:
     """
 
     equation = "transport"
+    family: ClassVar = {"waves": 3, "highest": 4}  # settings of another family of starts, for probes
 
     def __init__(
         self,

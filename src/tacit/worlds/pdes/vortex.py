@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
 from tacit.core.parts import part
-from tacit.ops.exponential import advance, etdrk4
 from tacit.ops.fields import Field
+from tacit.ops.imex import Method, integrator
 from tacit.ops.spectral import TAU
 from tacit.worlds.pdes import draws
 from tacit.worlds.pdes.kdv import Precision
@@ -80,6 +80,7 @@ def march_plane(
     frames: int,
     substeps: int,
     boost: Tensor | None = None,
+    method: Method = "etdrk4",
 ) -> Tensor:
     """Vorticity and smoke [n t c x y] from `start` [n c x y], c = 1 or 2, at t = 0, interval, ...
 
@@ -88,14 +89,14 @@ def march_plane(
     plane = Plane(start.shape[-1], length, start.device, start.dtype)
     linear = -rates.reshape(*rates.shape, 1, 1) * plane.square
     complex_dtype = torch.complex64 if start.dtype == torch.float32 else torch.complex128
-    scheme = etdrk4(linear, interval / substeps, dtype=complex_dtype)
+    ahead = integrator(method, linear, interval / substeps, dtype=complex_dtype)
     drifting = torch.zeros(len(start), 2, dtype=start.dtype, device=start.device) if boost is None else boost
     nonlinear = _advection(plane, buoyancy.to(start.dtype), drifting)
     v = plane.to_modes(start) * plane.mask
     rows = [plane.to_grid(v)]
     for _ in range(frames - 1):
         for _ in range(substeps):
-            v = advance(v, nonlinear, scheme)
+            v = ahead(v, nonlinear)
         rows.append(plane.to_grid(v))
     return torch.stack(rows, 1)
 
@@ -131,6 +132,8 @@ class Vortex:
     data are the world "smoke", with walls and a first-order scheme.
     """
 
+    family: ClassVar = {"highest": 6}  # settings of another family of starts, for probes
+
     def __init__(
         self,
         *,
@@ -144,6 +147,7 @@ class Vortex:
         strength: Annotated[float, Gt(0)] = 1.0,
         highest: Annotated[int, Ge(1)] = 4,
         substeps: Annotated[int, Ge(1)] = 4,
+        method: Method = "etdrk4",
         tolerance: Annotated[float, Gt(0)] | None = None,
         precision: Precision = "float64",
     ) -> None:
@@ -174,7 +178,7 @@ class Vortex:
         interval = s["horizon"] / (s["frames"] - 1)
 
         def solve(which: Tensor, substeps: int) -> Tensor:
-            rest = {"frames": s["frames"], "substeps": substeps}
+            rest = {"frames": s["frames"], "substeps": substeps, "method": s["method"]}
             return march_plane(start[which], length, rates[which], lift[which], interval, **rest)
 
         state = controlled(solve, n, s["substeps"], s["tolerance"], start.device)

@@ -5,7 +5,7 @@ positions [... 2] are (x, y) in pixels, x to the right, y downward. Source: arXi
 """
 
 from tacit.worlds.rooms.dynamics import bounce, roll, stay_put
-from tacit.worlds.rooms.episodes import Card, Outcome, baselines, play
+from tacit.worlds.rooms.episodes import Card, Outcome, baselines, play, scripted
 from tacit.worlds.rooms.layouts import Layouts, all_layouts, random_layouts
 from tacit.worlds.rooms.paths import path_length
 from tacit.worlds.rooms.pictures import draw, normalise, normalise_position
@@ -36,6 +36,7 @@ __all__ = [
     "random_tasks",
     "random_walk",
     "roll",
+    "scripted",
     "stay_put",
     "still",
     "straight",

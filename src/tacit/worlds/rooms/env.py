@@ -34,8 +34,9 @@ class RoomsEnv(gymnasium.Env[NDArray[np.uint8], NDArray[np.float32]]):
 
     Observation: uint8 [2 65 65] (dot, walls). Action: a displacement in pixels, each coordinate within max_step; what lies
     outside is refused with a sentence, or clipped. Reward 1.0 while the goal is reached (mean squared coordinate error below 1),
-    else 0.0. criterion 'pldm' terminates there; 'eb-jepa' never does, its success is judged after the last step. Truncated
-    after exactly `steps` actions. info: position, goal, goal_image, distance, success (by the criterion, so far), wall, door, key.
+    else 0.0. criterion 'pldm' terminates there; the others never do: 'eb-jepa' judges the last step, 'dino-wm' any.
+    Truncated after exactly `steps` actions. info: position, goal, goal_image, distance, success (by the criterion, so far), wall,
+    door, key.
 
     reset(options=...) takes any of start=(x, y), goal=(x, y), layout=(wall, door), key=int (names the whole task).
     """
@@ -128,7 +129,8 @@ class RoomsEnv(gymnasium.Env[NDArray[np.uint8], NDArray[np.float32]]):
         world.step(torch.from_numpy(given).unsqueeze(0))
         reached = bool(world.reached[0])
         now = bool(world.error()[0] < 1)
-        self._success = reached if self._criterion == "pldm" else bool(world.distance()[0] < NEAR_GOAL)
+        near = bool(world.distance()[0] < NEAR_GOAL)
+        self._success = {"pldm": reached, "eb-jepa": near, "dino-wm": near or self._success}[self._criterion]
         picture, info = self._look()
         ended = reached and self._criterion == "pldm"
         return picture, float(now), ended, world.steps >= self._steps, info

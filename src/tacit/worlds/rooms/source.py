@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -19,11 +19,12 @@ from tacit.core.values import Batch, Facts, View
 from tacit.worlds.rooms.draws import keys, uniform
 from tacit.worlds.rooms.layouts import SIZE, fixed_layouts
 from tacit.worlds.rooms.pictures import MEAN, STD, draw
-from tacit.worlds.rooms.trajectories import ACTIONS, WINDOW, Policy, walks
+from tacit.worlds.rooms.trajectories import ACTIONS, WINDOW, Policy, Walks, walks
 
 __all__ = ["RoomClips"]
 
 _SPLITS = ("train", "valid", "test")
+_KEPT = 100_000  # trajectories whose 91 positions and actions are kept: 1.5 kilobytes each
 
 
 @part("source", "rooms")
@@ -54,6 +55,7 @@ class RoomClips:
         self._count, self._frames, self._rule, self._layout = count, frames, rule, layout
         self._policy = Policy(crossing=crossing, turn=turn)
         self._seed, self._split = seed, split
+        self._table: Walks | None = None
         self._settings = [1, count, frames, crossing, turn, layout, rule, split, seed]
         self.facts = Facts(
             channels=2,
@@ -79,12 +81,28 @@ class RoomClips:
                 raise DataError(f"sample {i} does not exist: there are {self._count}, from 0 to {self._count - 1}")
         return self.make(ids)
 
-    def make(self, ids: Tensor) -> Batch:
-        """The clips of these ids (int64 [n]) on the device of the ids, unchecked: the path for a GPU."""
-        key = keys(ids, self._seed, "rooms", self._split)
+    def trajectories(self, ids: Tensor) -> Walks:
+        """The whole trajectories, 90 actions each, whose windows are the samples of these ids (int64 [n])."""
         doors = {"eb-jepa": 18, "pldm": 10}
         layouts = fixed_layouts(len(ids), door=doors[self._layout]) if self._layout in doors else None
-        made = walks(key, self._policy, layouts, self._rule)
+        return walks(keys(ids, self._seed, "rooms", self._split), self._policy, layouts, self._rule)
+
+    def _made(self, ids: Tensor) -> Walks:
+        """The walks of these ids; of a source of moderate size all are made at the first call on a processor, in a few seconds."""
+        if self._count > _KEPT or ids.device.type != "cpu" or len(ids) < 2:
+            return self.trajectories(ids)
+        if self._table is None:
+            parts = [self.trajectories(some) for some in torch.arange(self._count).split(2048)]
+            self._table = Walks.joined(parts)
+        return self._table.at(ids)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker process makes its own table."""
+        return {**self.__dict__, "_table": None}
+
+    def make(self, ids: Tensor) -> Batch:
+        """The clips of these ids (int64 [n]) on the device of the ids, unchecked: the path for a GPU."""
+        key, made = keys(ids, self._seed, "rooms", self._split), self._made(ids)
         first = (uniform(key, WINDOW) * max(1, ACTIONS - self._frames + 1)).long()
         at = (first.unsqueeze(-1) + torch.arange(self._frames, device=ids.device)).unsqueeze(-1).expand(-1, -1, 2)
         position, action = made.positions.gather(1, at), made.actions.gather(1, at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +46,17 @@ class Walks:
     actions: Tensor
     layouts: Layouts
     crossing: Tensor
+
+    @staticmethod
+    def joined(parts: Sequence[Walks]) -> Walks:
+        """All trajectories of all parts, in order."""
+        layouts = Layouts(torch.cat([p.layouts.wall for p in parts]), torch.cat([p.layouts.door for p in parts]))
+        positions, actions = torch.cat([p.positions for p in parts]), torch.cat([p.actions for p in parts])
+        return Walks(positions, actions, layouts, torch.cat([p.crossing for p in parts]))
+
+    def at(self, rows: Tensor) -> Walks:
+        """The trajectories of these rows."""
+        return Walks(self.positions[rows], self.actions[rows], self.layouts[rows], self.crossing[rows])
 
 
 def _walk(keys: Tensor, base: int, first: Tensor, policy: Policy) -> Tensor:

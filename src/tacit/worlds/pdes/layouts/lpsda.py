@@ -6,6 +6,8 @@ pde_{t}-{x} (n, t, x), x (n, x), dx (n,), t (n, t), dt (n,), and v (n,) where th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -15,7 +17,7 @@ from tacit.core.errors import DataError, UnknownNameError, unknown
 from tacit.ops.fields import Field, grid_step
 from tacit.worlds.pdes.layouts.files import member, opened, read_facts, tensor, uniform_axis, write_facts, writing
 
-__all__ = ["STEMS", "burgers_of_file", "file_name", "read", "write"]
+__all__ = ["STEMS", "burgers_of_file", "file_name", "join", "read", "write"]
 
 STEMS = {"kdv": "KdV", "ks": "KS", "heat": "Heat", "burgers": "Burgers"}
 """How the files of an equation begin. The published Burgers data are Heat files, converted when they are read."""
@@ -43,6 +45,25 @@ def write(path: Path, field: Field, split: str, attributes: dict[str, str] | Non
             group.create_dataset(name, data=value.double().cpu().numpy())
         write_facts(file, field)
         file.attrs.update({"equation": field.equation, **(attributes or {})})
+
+
+def join(path: Path, parts: Sequence[Path], attributes: dict[str, str]) -> None:
+    """The files `parts`, of one grid, one after another in one file; no more than one of them is in memory at a time."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(opened(part)) for part in parts]
+        with writing(path) as whole:
+            for group in files[0]:
+                target = whole.create_group(group)
+                for name in files[0][group]:
+                    rows = [len(file[group][name]) for file in files]
+                    data = target.create_dataset(
+                        name, shape=(sum(rows), *files[0][group][name].shape[1:]), dtype=files[0][group][name].dtype
+                    )
+                    start = 0
+                    for file, n in zip(files, rows, strict=True):
+                        data[start : start + n] = file[group][name][...]
+                        start += n
+            whole.attrs.update(attributes)
 
 
 def read(path: Path, equation: str, split: str | None = None, rows: slice = slice(None)) -> Field:

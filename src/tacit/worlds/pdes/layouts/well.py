@@ -204,6 +204,11 @@ class Windows:
             self._open.popitem()[1].file.close()
 
 
+def _in_order(group: Any) -> list[Any]:
+    """The datasets of a group in the order of its `field_names`, as the format's own reader has them; HDF5 sorts by letter."""
+    return [group[str(name)] for name in group.attrs.get("field_names", list(group))]
+
+
 class _Handle:
     """One open file and what of it is the same for every item."""
 
@@ -218,14 +223,14 @@ class _Handle:
         for one in self.file["boundary_conditions"].values():
             for label in one.attrs["associated_dims"]:
                 self.boundaries[labels.index(str(label))] = BOUNDARY[str(one.attrs["bc_type"])]
-        scalars = [np.asarray(data) for data in self.file["scalars"].values()]
+        scalars = [np.asarray(data) for data in _in_order(self.file["scalars"]) if not data.attrs.get("time_varying")]
         n = int(self.file.attrs["n_trajectories"])
         columns = [np.broadcast_to(s.reshape(-1), (n,)) for s in scalars]
         self.scalars = torch.from_numpy(np.stack(columns, -1) if columns else np.zeros((n, 0), dtype=np.float32))
         self._fields = [
             (data, rank, bool(data.attrs["sample_varying"]), bool(data.attrs["time_varying"]))
             for rank in range(3)
-            for data in self.file[f"t{rank}_fields"].values()
+            for data in _in_order(self.file[f"t{rank}_fields"])
         ]
 
     def frames(self, trajectory: int, rows: slice) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ import numpy as np
 from tacit.core.errors import DataError, need
 from tacit.worlds.pdes.layouts.files import opened, writing
 
-__all__ = ["from_zarr", "to_zarr"]
+__all__ = ["attribute", "from_zarr", "to_zarr"]
 
 
 def _zarr() -> Any:
@@ -24,6 +24,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return [_plain(item) for item in value.tolist()]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def attribute(path: Path, name: str) -> Any:
+    """An attribute of the root of a Zarr copy, None if it has none of this name."""
+    return _zarr().open_group(str(path), mode="r").attrs.get(name)
 
 
 def to_zarr(path: Path, folder: Path) -> Path:

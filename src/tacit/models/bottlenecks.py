@@ -1,0 +1,170 @@
+"""What keeps a latent action small, so that it says what was done and not what came of it. Legend: n transitions, d latent numbers.
+
+Each takes the raw output [n inputs] of inverse dynamics and returns the latent [n d] and its weighted terms. Source: LAWM
+(arXiv 2601.05230).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Lt
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tacit.core.parts import part
+from tacit.core.ranks import ALONE, Ranks
+from tacit.ops.covariance import centred, off_diagonal_energy, variance
+
+__all__ = ["Free", "Noisy", "Quantised", "Sparse"]
+
+Weight = Annotated[float, Ge(0)]
+Width = Annotated[int, Gt(0)]
+Found = tuple[Tensor, dict[str, Tensor]]
+
+
+@part("bottleneck", "free")
+class Free(nn.Module):
+    """No constraint: the upper reference. The latent may copy the next state."""
+
+    def __init__(self, *, width: Width = 128) -> None:
+        super().__init__()
+        self.width = self.inputs = width
+
+    def forward(self, raw: Float[Tensor, "n d"], ranks: Ranks = ALONE) -> Found:  # noqa: ARG002
+        """The latent as it is."""
+        return raw, {}
+
+
+@part("bottleneck", "sparse")
+class Sparse(nn.Module):
+    """Few large numbers: an l1 price on latents that keep their spread.
+
+        l1 * ||z||_1 + max(sqrt(d) - ||z||^2, 0), means over n
+      + 0.1 mean_d relu(1 - std_d) + 0.001 mean_{i != j} C_ij^2 + 0.1 mean_d (mean_n z_d)^2
+
+    l1 from 0.4 (low capacity) to 0.01 (high). The paper prints the last term as the mean of the entries, which has no lower bound, and
+    sqrt(d) beside a squared norm: compat 'official' takes the first as printed; 'correct' its square, and d beside the squared norm.
+    """
+
+    def __init__(
+        self,
+        *,
+        width: Width = 128,
+        l1: Weight = 0.05,
+        weight: Weight = 1.0,
+        compat: Literal["correct", "official"] = "correct",
+    ) -> None:
+        super().__init__()
+        self.width = self.inputs = width
+        self.l1, self.weight, self.compat = l1, weight, compat
+
+    def forward(self, raw: Float[Tensor, "n d"], ranks: Ranks = ALONE) -> Found:
+        """The latent as it is, and the price."""
+        d = raw.shape[1]
+        z, mean = centred(raw, ranks), ranks.total(raw.mean(0)) / ranks.size
+        least = d**0.5 if self.compat == "official" else float(d)
+        energy = (least - raw.square().sum(1)).clamp_min(0) + self.l1 * raw.abs().sum(1)
+        spread = 0.1 * torch.relu(1 - torch.sqrt(variance(z, ranks) + 1e-4)).mean()
+        apart = 0.001 * off_diagonal_energy(z, ranks) / max(1, d * (d - 1))
+        middle = 0.1 * (mean.mean() if self.compat == "official" else mean.square().mean())
+        price = ranks.total(energy.mean()) / ranks.size + spread + apart + middle
+        return raw, {"sparse": self.weight * price}
+
+
+@part("bottleneck", "noisy")
+class Noisy(nn.Module):
+    """A variational latent: mu + sigma * noise in training, mu in evaluation; beta times the divergence from N(0, 1), summed over d.
+
+    beta from 5e-3 (low capacity) to 1e-6 (high). The paper prints the divergence with a minus; it is a price.
+    """
+
+    def __init__(self, *, width: Width = 128, beta: Weight = 5e-5) -> None:
+        super().__init__()
+        self.width, self.inputs, self.beta = width, 2 * width, beta
+
+    def forward(self, raw: Float[Tensor, "n d"], ranks: Ranks = ALONE) -> Found:
+        """The noisy latent, and the price."""
+        mu, log_variance = raw.chunk(2, 1)
+        log_variance = log_variance.clamp(-20, 10)
+        divergence = 0.5 * (mu.square() + log_variance.exp() - 1 - log_variance).sum(1)
+        z = mu + (0.5 * log_variance).exp() * torch.randn_like(mu) if self.training else mu
+        return z, {"divergence": self.beta * ranks.total(divergence.mean()) / ranks.size}
+
+
+@part("bottleneck", "vq")
+class Quantised(nn.Module):
+    """One of `codes` vectors: the nearest one, and the gradient straight through.
+
+    update 'ema': codes follow the mean of what chose them (decay), and commitment * mean (z - code)^2 draws latents to them. 'noise':
+    NSVQ, z + |z - code| * noise / |noise| in training, so that codes learn by gradient. Codes that nothing chose for `patience` steps
+    are put where a latent of the batch is. Source: arXiv 1711.00937; NSVQ 10.1109/ACCESS.2022.3168670; reset as in LAWM and LAPA.
+    """
+
+    codebook: Tensor
+    usage: Tensor
+    total: Tensor
+    idle: Tensor
+
+    def __init__(
+        self,
+        *,
+        width: Width = 16,
+        codes: Annotated[int, Ge(2)] = 16,
+        update: Literal["ema", "noise"] = "ema",
+        decay: Annotated[float, Ge(0), Lt(1)] = 0.99,
+        commitment: Weight = 0.25,
+        patience: Annotated[int, Gt(0)] = 50,
+    ) -> None:
+        super().__init__()
+        self.width = self.inputs = width
+        self.update, self.decay, self.commitment, self.patience = update, decay, commitment, patience
+        first = torch.randn(codes, width)
+        if update == "noise":
+            self.codebook = nn.Parameter(first)
+        else:
+            self.register_buffer("codebook", first)
+        self.register_buffer("usage", torch.ones(codes))
+        self.register_buffer("total", first.clone())
+        self.register_buffer("idle", torch.zeros(codes, dtype=torch.int64))
+
+    def nearest(self, raw: Float[Tensor, "n d"]) -> Tensor:
+        """The index [n] of the code that is nearest to each latent."""
+        return torch.cdist(raw.detach().float(), self.codebook.detach().float()).argmin(1)
+
+    def forward(self, raw: Float[Tensor, "n d"], ranks: Ranks = ALONE) -> Found:
+        """The code, and what draws latents to it."""
+        chosen = self.nearest(raw)
+        code = self.codebook[chosen]
+        terms = {}
+        if self.update == "ema":
+            away = (raw - code.detach()).square().mean()
+            terms["commitment"] = self.commitment * ranks.total(away) / ranks.size
+            z = raw + (code - raw).detach()
+        elif self.training:
+            noise = torch.randn_like(raw)
+            z = raw + (raw - code).norm(dim=1, keepdim=True) * noise / noise.norm(dim=1, keepdim=True).clamp_min(1e-9)
+        else:
+            z = code
+        if self.training:
+            self._remember(raw.detach(), chosen, ranks)
+        return z, terms
+
+    @torch.no_grad()
+    def _remember(self, raw: Tensor, chosen: Tensor, ranks: Ranks) -> None:
+        which = F.one_hot(chosen, len(self.usage)).to(raw.dtype)
+        counts, sums = ranks.total(which.sum(0)), ranks.total(which.T @ raw)
+        if self.update == "ema":
+            self.usage.lerp_(counts, 1 - self.decay)
+            self.total.lerp_(sums, 1 - self.decay)
+            self.codebook.copy_(self.total / self.usage.clamp_min(1e-5).unsqueeze(1))
+        self.idle.add_(1).masked_fill_(counts > 0, 0)
+        gone = self.idle >= self.patience
+        first = ranks.gather(raw)
+        at = torch.arange(len(gone), device=raw.device) % len(first)
+        self.codebook.data = torch.where(gone.unsqueeze(1), first[at].to(self.codebook.dtype), self.codebook.data)
+        self.total.copy_(torch.where(gone.unsqueeze(1), first[at], self.total))
+        self.usage.masked_fill_(gone, 1.0)
+        self.idle.masked_fill_(gone, 0)

@@ -1,0 +1,193 @@
+"""What a report shows of solutions of differential equations: fields, films, spectra, conserved quantities, views, errors."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tacit.models.features import POOLED
+from tacit.ops.fields import Field
+from tacit.reports import FieldPictures, Films, Lines, Map, Table, line_frames
+from tacit.reports.numbers import short
+from tacit.runs import target as targets
+from tacit.runs.regressing import Regressed
+from tacit.runs.regression_tasks import factors
+from tacit.worlds.pdes.invariants import conserved
+
+__all__ = ["field_sections", "regression_sections", "regression_words"]
+
+_SHOWN, _PAIRS = 6, 6
+_MAPPED = 1000
+_TIMES = ("first frame", "middle frame", "last frame")
+
+
+def regression_sections(found: Regressed | None) -> list[Any]:
+    """A table for each task, then the published metrics."""
+    if found is None:
+        return [Table([], absent="The run was not probed: `tacit probe` does it.")]
+    tables = [found.table(task) for task in found.tasks]
+    return tables + [found.table("plain", metric) for metric in found.published if "plain" in found.tasks]
+
+
+def regression_words(found: Regressed) -> str:
+    """The verdict of the task plain under all labels and under the fewest, in words."""
+    table = found.table(found.tasks[0])
+    said = []
+    for protocol in table.protocols:
+        row = {r.model: r for r in table.row(protocol) if r is not None}
+        if "trained" not in row or not ("linear/all" in protocol or "linear/50-" in protocol):
+            continue
+        others = ", ".join(
+            f"{table.style.plain(r.value)} {name}" for name, r in row.items() if name not in ("trained", "constant")
+        )
+        mark = table.clearly_best(protocol)
+        clear = "" if mark is None else f"; clearly best: {mark.model}"
+        said.append(
+            f"{protocol}: the share of the variance left unexplained is {table.style.cell(row['trained'])}"
+            + (f" ({others}{clear})" if others else "")
+        )
+    return ". ".join(said) + "." if said else "Nothing was measured yet."
+
+
+def field_sections(found: targets.Target) -> list[Any]:
+    """Pictures, films, spectra and conserved quantities of a few trajectories; their views; a map of the representation."""
+    source: Any = found.source()
+    n = len(source)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, _SHOWN)).astype(np.int64)).tolist()
+    sections: list[Any] = []
+    for field in source.fields(chosen):
+        sections += _of_field(field)
+    return [*sections, _views(found), _map(found)]
+
+
+def _of_field(field: Field) -> list[Any]:
+    captions = _captions(field)
+    name = field.equation
+    line = len(field.space) == 1
+    pictures: dict[str, Any]
+    films: dict[str, Any]
+    if line:
+        pictures = {key: u.flip(1) for key, u in field.values.items()}  # time upwards
+        lead = "Each picture is one trajectory: space to the right, time upwards."
+        films = {key: line_frames(u) for key, u in field.values.items()}
+        film_lead = "The same trajectories as graphs over space, frame by frame."
+    else:
+        at = [0, field.time.shape[1] // 2, field.time.shape[1] - 1]
+        pictures = {f"{key}, {when}": _upright(u[:, k]) for key, u in field.values.items() if key != "p"
+                    for when, k in zip(_TIMES, at, strict=True)}  # fmt: skip
+        lead = "Each column is one trajectory: x to the right, y upwards."
+        films = {key: _upright(u) for key, u in field.values.items() if key in ("s", "vx", "vy")}
+        film_lead = "The same trajectories in time."
+    return [
+        FieldPictures(pictures, title=f"Solutions of {name}", lead=lead, captions=captions),
+        Films(films, title=f"Films of {name}", lead=film_lead, captions=captions),
+        Lines(
+            _spectra(field), title=f"Spectra of {name}", xlabel="wave number", log=True,
+            lead="Power by wave number, mean over the trajectories shown. A steep fall says that the grid resolves the field.",
+        ),
+        Lines(_quantities(field), title=f"Quantities of {name} over time", xlabel="time", lead=_QUANTITIES),
+    ]  # fmt: skip
+
+
+_QUANTITIES = (
+    "What the equation conserves, as its change since the first frame relative to the size of the field; then the mean square of "
+    "each field relative to its first, which need not stay."
+)
+
+
+def _upright(u: Tensor) -> Tensor:
+    """[... x y] as pictures: y upwards, x to the right."""
+    return u.transpose(-1, -2).flip(-2)
+
+
+def _captions(field: Field) -> list[str]:
+    shown = [k for k, v in field.parameters.items() if v.ndim == 1 and k not in ("length", "horizon", "step")][:2]
+    return [", ".join(f"{k} {short(float(field.parameters[k][i]))}" for k in shown) for i in range(len(field))]
+
+
+def _spectra(field: Field) -> dict[str, dict[str, tuple[Any, Any]]]:
+    at = [0, field.time.shape[1] // 2, field.time.shape[1] - 1]
+    panels = {}
+    for name, u in field.values.items():
+        curves = {}
+        for when, k in zip(_TIMES, at, strict=True):
+            frame = u[:, k].double()
+            power = torch.fft.rfft(frame, dim=-1).abs().square() / frame.shape[-1] ** 2
+            power = power.mean(dim=tuple(range(power.ndim - 1)))[1:]
+            curves[when] = (np.arange(1, len(power) + 1), power.numpy())
+        panels[name] = curves
+    return panels
+
+
+def _quantities(field: Field) -> dict[str, dict[str, tuple[Any, Any]]]:
+    panels: dict[str, dict[str, tuple[Any, Any]]] = {}
+    size = torch.ones_like(field.time[:, 0])
+    for length in field.lengths:
+        size = size * length
+    square = torch.stack([v[:, 0].square().flatten(1).mean(1) for v in field.values.values()]).sum(0)
+    scale = size * square.sqrt().clamp_min(1e-12)
+    for name, q in conserved(field).items():
+        panels[f"change of {name}"] = _each(field, (q - q[:, :1]) / scale.unsqueeze(1))
+    for name, u in field.values.items():
+        mean = u.double().square().flatten(2).mean(2)
+        panels[f"mean square of {name}"] = _each(field, mean / mean[:, :1].clamp_min(1e-12))
+    return panels
+
+
+def _each(field: Field, q: Tensor) -> dict[str, tuple[Any, Any]]:
+    return {f"trajectory {i + 1}": (field.time[i].numpy(), q[i].double().numpy()) for i in range(min(len(q), 4))}
+
+
+def _views(found: targets.Target) -> FieldPictures:
+    """The first channels of the plain crop and of the two views of a few samples."""
+    source = found.source()
+    n = len(source)
+    chosen = np.unique(np.linspace(0, n - 1, min(n, _PAIRS)).astype(np.int64))
+    batch = source.read(chosen)
+    made = found.views(batch, found.recipe.seed, 0)
+    plain = torch.as_tensor(found.views.plain(batch).views["image"].data)
+    line = len(source.facts.shape or ()) == 2
+    channels = dict(enumerate(("u", "x", "t"))) if line else _plane_channels(plain.shape[1])
+    rows: dict[str, Tensor] = {}
+    for c, name in channels.items():
+        shown = {"plain": plain, **{view: torch.as_tensor(v.data) for view, v in made.views.items()}}
+        for view, x in shown.items():
+            rows[f"{name}, {view}"] = x[:, c].flip(1) if line else _upright(x[:, c])
+    return FieldPictures(
+        rows,
+        title="What the encoder is told to ignore",
+        lead="The channels of each crop, as the encoder sees them: not moved, and moved by two random elements of the symmetry group.",
+        captions=[""] * len(chosen),
+    )
+
+
+def _plane_channels(channels: int) -> dict[int, str]:
+    """The first frame of x, vx and vy of [5t x y]."""
+    frames = channels // 5
+    return {0: "x", 3 * frames: "vx", 4 * frames: "vy"}
+
+
+def _map(found: targets.Target) -> Map:
+    """The first two principal components, coloured by the quarter in which the first factor lies."""
+    source: Any = found.source()
+    z = found.features(source).layers[POOLED].double()
+    at = torch.from_numpy(np.unique(np.linspace(0, len(z) - 1, min(len(z), _MAPPED)).astype(np.int64)))
+    known = {name: v for name, v in factors(source).items() if bool(v.isfinite().all())}
+    centred = z - z.mean(dim=0)
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    axes = vectors.flip(1)[:, :2]
+    axes = axes * axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).sign()
+    points = (centred @ axes)[at]
+    method = "The first two principal components of the learned features."
+    if not known:
+        return Map(points, method=method)
+    name, values = next(iter(known.items()))
+    edges = values.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=values.dtype))
+    ends = [float(values.min()), *edges.tolist(), float(values.max())]
+    classes = [f"{short(a)} to {short(b)}" for a, b in pairwise(ends)]
+    labels = torch.bucketize(values, edges)[at]
+    return Map(points, labels=labels, classes=classes, method=f"{method} Colours: quarters of {name}.")

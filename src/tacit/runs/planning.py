@@ -1,0 +1,310 @@
+"""Plan with a world model: many episodes at once, beside the scripted policies and the same planner with the true dynamics."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import yaml
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+
+from tacit.core.errors import DataError, RecipeError, UnknownNameError, unknown
+from tacit.core.protocols import Imagines
+from tacit.core.random import key
+from tacit.core.spec import Role, Spec, fill, plain
+from tacit.core.values import Batch, Record, View
+from tacit.ops.intervals import Interval
+from tacit.planning import Agent, Bounds, Cost, goal_energy
+from tacit.probing import write_records
+from tacit.runs.build import Built, restore
+from tacit.runs.latents import Controlled, fit_controller
+from tacit.runs.plan_pictures import write_pictures
+from tacit.training.disk import write_json
+from tacit.training.runtime import choose_device
+from tacit.worlds.rooms import Outcome, Rooms, Tasks, path_length, play, random_tasks, roll, scripted
+from tacit.worlds.rooms.draws import keys
+from tacit.worlds.rooms.episodes import CRITERIA
+from tacit.worlds.rooms.layouts import SIZE, fixed_layouts
+
+__all__ = ["WORLDS", "PlanSettings", "Planned", "plan", "play_model"]
+
+WORLDS = ("rooms",)
+_ROWS = 2000  # imagined at once: their gates stay in a processor's cache
+_PLANNER = Spec("planner", "icem", samples=100, elites=10, iterations=4, spread=1.2, beta=2.0, answer="mean")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings:
+    """How episodes are planned: `path=value` texts set these.
+
+    planner: any of role 'planner'. horizon: actions a plan looks ahead, never beyond the end. execute: of them are carried out before
+    the next plan. over: the goal's distance summed over the plan, or at its end. warm: begin from the last plan, shifted.
+    bound: longest action in pixels (the world's own 2.45; 5.6 is the longest that cannot pass a wall). steps: budget of an episode.
+    layout: that of the training data, or another.
+
+    EB-JEPA's evaluation: planner=mppi horizon=90 execute=1 bound=5.6 warm=false, or planner=cem planner.samples=200 planner.elites=20
+    planner.iterations=20 planner.spread=1.5 horizon=90 execute=1 warm=false.
+    """
+
+    planner: Annotated[Spec, Role("planner")] = _PLANNER
+    horizon: Annotated[int, Gt(0)] = 50
+    execute: Annotated[int, Gt(0)] = 5
+    over: Literal["sum", "last"] = "sum"
+    warm: bool = True
+    bound: Annotated[float, Gt(0), Le(5.6)] = 2.45
+    steps: Annotated[int, Gt(0)] = 200
+    level: Literal["easy", "medium"] = "medium"
+    layout: Literal["data", "random", "eb-jepa", "pldm"] = "data"
+    rule: Literal["bounce", "stay-put"] = "bounce"
+    device: str = "cpu"
+
+    @staticmethod
+    def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
+        """Rules across fields."""
+        if settings["execute"] > settings["horizon"]:
+            yield f"execute: {settings['execute']} actions of a plan of horizon={settings['horizon']} cannot be carried out: lower execute"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """How each policy fared on the same tasks, and where the files lie. seconds: of the learned model's episodes."""
+
+    outcomes: Mapping[str, Outcome]
+    tasks: Tasks
+    settings: PlanSettings
+    folder: Path | None
+    seconds: float
+
+    @property
+    def rates(self) -> dict[str, dict[str, Interval]]:
+        """policy -> criterion -> success rate with its 95 % Wilson interval."""
+        return {
+            name: {criterion: played.card(name, criterion).success for criterion in CRITERIA}
+            for name, played in self.outcomes.items()
+        }
+
+    def crossed(self, name: str) -> float:
+        """Share of the episodes that end in the goal's room, PLDM's cross-wall rate: every task begins in the other."""
+        wall, last = self.tasks.layouts.wall, self.outcomes[name].path[:, -1, 0]
+        return float(((last - wall) * (self.tasks.goal[:, 0] - wall) > 0).float().mean())
+
+    def to_plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "episodes": len(self.tasks),
+            "settings": plain(self.settings),
+            "criteria": dict(CRITERIA),
+            "success": {
+                name: {
+                    criterion: dict(zip(("value", "low", "high"), rate, strict=True))
+                    for criterion, rate in found.items()
+                }
+                for name, found in self.rates.items()
+            },
+            "ended in the goal's room": {name: self.crossed(name) for name in self.outcomes},
+            "seconds": self.seconds,
+            "folder": str(self.folder) if self.folder else None,
+        }
+
+    def text(self) -> str:
+        """For people."""
+        width = max(map(len, self.outcomes))
+        lines = [
+            f"{len(self.tasks)} episodes of {self.settings.steps} steps, layouts {self.settings.layout}, contact {self.settings.rule}; "
+            f"planner {self.settings.planner.kind}, horizon {self.settings.horizon}, {self.settings.execute} executed",
+            f"{'success, %':{width}}  " + "".join(f"{name:>22}" for name in CRITERIA) + f"{'goal room':>12}",
+        ]
+        for name, found in self.rates.items():
+            cells = [f"{100 * v:.0f} ({100 * low:.0f} to {100 * high:.0f})" for v, low, high in found.values()]
+            lines.append(
+                f"{name:{width}}  " + "".join(f"{cell:>22}" for cell in cells) + f"{100 * self.crossed(name):>12.0f}"
+            )
+        lines += [f"{name}: {words}" for name, words in CRITERIA.items()]
+        lines.append(f"95 % intervals (Wilson). The model's episodes took {self.seconds:.0f} s.")
+        return "\n".join([*lines, *([f"files: {self.folder}"] if self.folder else [])])
+
+
+def plan(
+    path: str | Path,
+    world: str = "rooms",
+    overrides: Iterable[str] = (),
+    *,
+    episodes: Annotated[int, Ge(1)] = 100,
+    seed: int = 0,
+    references: bool = True,
+    out: str | Path | None = None,
+) -> Planned:
+    """Play `episodes` tasks of a world with the model of a run, all at once, and keep table, filmstrip, film and energy landscape.
+
+    references: also the scripted policies and the same planner with the true dynamics. Files go to RUN/plans/<name>, or to `out`.
+    """
+    if world not in WORLDS:
+        raise UnknownNameError(unknown("world", world, WORLDS))
+    if episodes < 1:
+        raise RecipeError(f"--episodes {episodes}: needs a whole number from 1")
+    settings = read_settings(overrides)
+    built = restore(path)
+    check_model(built)
+    if settings.layout == "data":
+        settings = replace(settings, layout=built.recipe.data.get("layout", "random"))
+    if built.recipe.system.kind == "latent-action":
+        built = replace(built, system=Controlled(built.system, fit_controller(built, seed=seed)))
+    layouts = (
+        None
+        if settings.layout == "random"
+        else fixed_layouts(episodes, door={"eb-jepa": 18, "pldm": 10}[settings.layout])
+    )
+    tasks = random_tasks(keys(torch.arange(episodes), seed, "plan"), settings.level, layouts)
+    begun = time.perf_counter()
+    outcomes = {"learned model": play_model(built, tasks, settings, seed)}
+    seconds = time.perf_counter() - begun
+    if references:
+        outcomes["true dynamics, straight distance"] = _play(tasks, settings, true_cost, seed)
+        outcomes["true dynamics, path length"] = _play(tasks, settings, partial(true_cost, distance=path_length), seed)
+        outcomes |= scripted(tasks, steps=settings.steps, rule=settings.rule)
+    name = f"{world}-{settings.layout}-{settings.planner.kind}-n{episodes}-seed{seed}"
+    folder = Path(out) if out else Path(path) / "plans" / name
+    planned = Planned(outcomes, tasks, settings, folder, seconds)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_records(folder, list(_records(planned, str(path), seed)))
+    write_json(folder / "plan.json", planned.to_plain())
+    write_pictures(built, outcomes["learned model"], tasks, settings, folder)
+    return planned
+
+
+def read_settings(overrides: Iterable[str]) -> PlanSettings:
+    """Settings from `path=value` texts; raises RecipeError with all faults at once."""
+    given: dict[str, Any] = {}
+    faults: list[str] = []
+    for text in overrides:
+        path, equals, value = text.partition("=")
+        if not equals or not path:
+            faults.append(f"{text!r}: a setting reads path=value, for example planner.samples=200")
+            continue
+        node, names = given, path.split(".")
+        for name in names[:-1]:
+            child = node.get(name)
+            node[name] = child = {"kind": child} if isinstance(child, str) else (child or {})
+            node = child
+        try:
+            read = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError:
+            faults.append(
+                f"{path}: {value!r} cannot be read as a value; put quotes around text with special characters"
+            )
+            continue
+        if isinstance(node.get(names[-1]), dict):
+            node[names[-1]]["kind"] = read
+        else:
+            node[names[-1]] = read
+    filled = fill(PlanSettings, given, "", faults)
+    if faults:
+        raise RecipeError(faults)
+    return PlanSettings(**filled)
+
+
+def check_model(built: Built) -> None:
+    """Refuse a system that imagines nothing, and one that was trained on other actions or pictures than Two Rooms has."""
+    system, facts = built.system, built.source.facts
+    if not isinstance(system, Imagines):
+        raise RecipeError(
+            f"system {built.recipe.system.kind!r} predicts no actions: planning needs one that imagines, for example 'world-model'"
+        )
+    if facts.action_dim != 2:
+        raise DataError(
+            f"world 'rooms' takes actions of 2 numbers, this model was trained on actions of {facts.action_dim}"
+        )
+    if facts.channels != 2 or facts.shape is None or tuple(facts.shape[-2:]) != (SIZE, SIZE):
+        raise DataError(
+            f"world 'rooms' shows pictures of 2 channels and {SIZE} x {SIZE} pixels, this model was trained on {facts.channels} "
+            f"channels and the shape {facts.shape}"
+        )
+
+
+def play_model(built: Built, tasks: Tasks, settings: PlanSettings, seed: int = 0) -> Outcome:
+    """All tasks at once under plans of the learned model: one encoding an episode and plan, goals encoded once."""
+    system, device = built.system, choose_device(settings.device)
+    system.to(device).eval()
+
+    @torch.no_grad()
+    def encode(pictures: Tensor) -> Tensor:
+        seen: Any = built.views.plain(Batch({"image": View(pictures)}, torch.arange(len(pictures)))).views["image"].data
+        return system.encode(seen.to(device))  # type: ignore[no-any-return]
+
+    goal = encode(Rooms(tasks).goal_picture())
+
+    def see(worlds: Rooms) -> Cost:
+        return model_cost(system, encode(worlds.picture()), goal, settings.over)
+
+    return _play(tasks, settings, see, seed, device)
+
+
+def model_cost(system: Any, state: Tensor, goal: Tensor, over: Literal["sum", "last"] = "sum") -> Cost:
+    """The goal's distance in the states that the model imagines, a few thousand rows at a time."""
+
+    def cost(actions: Tensor) -> Tensor:
+        samples = len(actions) // len(state)
+        some = max(1, _ROWS // samples)
+        parts = zip(state.split(some), goal.split(some), actions.split(some * samples), strict=True)
+        return torch.cat([goal_energy(system.imagine, z, g, over=over)(a) for z, g, a in parts])
+
+    return cost
+
+
+def true_cost(worlds: Rooms, distance: Callable[..., Tensor] | None = None) -> Cost:
+    """The squared distance at the end of the plan under the true dynamics (stay put): straight, or by `distance`."""
+    tasks = worlds.tasks
+
+    def cost(actions: Tensor) -> Tensor:
+        samples = len(actions) // len(tasks)
+        layouts, goal = tasks.layouts.repeat(samples), tasks.goal.repeat_interleave(samples, 0)
+        last = roll(worlds.position.repeat_interleave(samples, 0), actions, layouts)[:, -1]
+        if distance is None:
+            return (last - goal).square().mean(1)
+        return distance(last, goal, layouts).square()
+
+    return cost
+
+
+def _play(
+    tasks: Tasks, settings: PlanSettings, see: Callable[[Rooms], Cost], seed: int, device: torch.device | str = "cpu"
+) -> Outcome:
+    planner = settings.planner.build(Bounds(norm=settings.bound))
+    agent = Agent(
+        planner, see, width=2, horizon=settings.horizon, problems=len(tasks), execute=settings.execute, warm=settings.warm,
+        seed=key(seed, "plan") >> 1, device=device,
+    )  # fmt: skip
+    left = settings.steps
+    return play(tasks, lambda worlds: agent.act(worlds, left - worlds.steps).cpu(), steps=left, rule=settings.rule)
+
+
+def _records(planned: Planned, run: str, seed: int) -> Iterable[Record]:
+    settings = planned.settings
+    how = f"{settings.planner.kind},horizon={settings.horizon},execute={settings.execute},steps={settings.steps}"
+    for name, played in planned.outcomes.items():
+        for criterion in CRITERIA:
+            success = played.success(criterion).tolist()
+            for i, well in enumerate(success):
+                yield Record(
+                    run=run,
+                    model=name,
+                    benchmark=f"rooms-{settings.layout}-{settings.level}-{settings.rule}@1",
+                    protocol=f"{criterion},{how}@1",
+                    item=f"{seed}/{i}",
+                    prediction=_place(played.path[i, -1]),
+                    answer=_place(planned.tasks.goal[i]),
+                    score=float(played.distance[i]),
+                    correct=bool(well),
+                    seed=seed,
+                )
+
+
+def _place(position: Tensor) -> str:
+    return json.dumps([round(x, 2) for x in position.tolist()])

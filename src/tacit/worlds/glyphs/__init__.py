@@ -1,0 +1,1 @@
+"""Glyphs: capital letters drawn from strokes, with known nuisances; no font files."""

@@ -1,0 +1,51 @@
+"""A grid of probes is as many probes: the same logits, the same steps, exactly those of AdamW."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tacit.models.attentive import AttentiveProbe
+from tacit.models.attentive_grid import DECAYS, RATES, AttentiveGrid
+
+
+def test_the_published_grid_has_twenty_probes():
+    assert len(AttentiveGrid(16, 3, heads=2, depth=1)) == len(RATES) * len(DECAYS) == 20
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_each_member_learns_as_it_would_alone(rng, depth):
+    torch.manual_seed(0)
+    grid = AttentiveGrid(16, 5, heads=2, depth=depth, rates=(1e-2, 1e-3), decays=(0.4, 0.01))
+    x, y = torch.randn(6, 9, 16, generator=rng), torch.randint(0, 5, (6,), generator=rng)
+    alone = []
+    for number, (rate, decay) in enumerate(grid.settings):
+        probe = AttentiveProbe(16, 5, heads=2, depth=depth)
+        probe.load_state_dict(grid.member(number))
+        alone.append((probe, torch.optim.AdamW(probe.parameters(), lr=rate, weight_decay=decay), rate))
+    for step in range(4):
+        torch.testing.assert_close(grid(x), torch.stack([probe(x) for probe, _, _ in alone]), rtol=1e-4, atol=1e-5)
+        grid.loss(x, y).sum().backward()
+        grid.step(step / 4)
+        for probe, optimizer, rate in alone:
+            optimizer.param_groups[0]["lr"] = rate * (1 + math.cos(math.pi * step / 4)) / 2
+            optimizer.zero_grad()
+            F.cross_entropy(probe(x), y).backward()
+            optimizer.step()
+
+
+def test_it_learns_what_one_token_tells():
+    """The label is which of the tokens carries a mark: no average tells it, an attentive probe does."""
+    draw = torch.Generator().manual_seed(0)
+    x = 0.1 * torch.randn(200, 6, 16, generator=draw)
+    y = torch.randint(0, 3, (200,), generator=draw)
+    at = torch.randint(0, 6, (200,), generator=draw)
+    x[torch.arange(200), at, 0] += 3.0
+    x[torch.arange(200), at, 1 + y] += 2.0
+    torch.manual_seed(0)
+    grid = AttentiveGrid(16, 3, heads=2, depth=1, rates=(1e-2, 1e-6), decays=(0.01,)).fit(x, y, epochs=15, batch=20)
+    share = grid.correct(x, y).mean(dim=1)
+    assert share[0] > 0.95 and share[1] < 0.7
