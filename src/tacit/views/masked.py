@@ -73,8 +73,9 @@ class Masked(Group):
 
     @staticmethod
     def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
-        """A share of masked views belongs to blocks."""
-        return {} if settings["masks"] == "blocks" else {"share": "every view 'b' has patches left out"}
+        """A share of masked views belongs to blocks; without small views none is described."""
+        found = {} if settings["masks"] == "blocks" else {"share": "every view 'b' has patches left out"}
+        return found if settings["locals"] else {**found, "local": "there are no small views"}
 
     def __call__(self, batch: Batch, seed: int, epoch: int) -> Batch:
         """The batch with its views and their masks."""
