@@ -10,8 +10,9 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from tacit.ops.compiled import fast_jit, jit
 
@@ -28,13 +29,30 @@ def spread(work: Callable[[int, int], None], n: int, threads: int, grain: int) -
     """Call `work(begin, end)` over ranges that cover 0..n, on up to `threads` threads, at least `grain` items a range.
 
     A range that fails fails the call. Results must not depend on the ranges: `work` treats every item alone.
+    The caller works too and every thread takes the next range when it is free, so that waking a thread delays nobody.
     """
     threads = max(1, min(threads, n // max(grain, 1)))
     if threads == 1:
         work(0, n)
         return
-    pieces = min(4 * threads, n // max(grain, 1))  # several a thread, so that one slow item does not hold up the rest
+    pieces = min(8 * threads, n // max(grain, 1))  # several a thread, so that one slow item does not hold up the rest
     cuts = [n * i // pieces for i in range(pieces + 1)]
-    jobs = [_pool(os.getpid(), threads).submit(work, *cut) for cut in itertools.pairwise(cuts)]
-    for job in jobs:
-        job.result()
+    left = deque(itertools.pairwise(cuts))
+
+    def drain() -> None:
+        while left:
+            try:
+                begin, end = left.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            work(begin, end)
+
+    helpers = [_pool(os.getpid(), threads - 1).submit(drain) for _ in range(threads - 1)]
+    try:
+        drain()
+    finally:
+        left.clear()  # after a fault: the others finish what they have begun, for it writes into memory of the caller
+        late = [helper for helper in helpers if not helper.cancel()]
+        wait(late)
+    for helper in late:
+        helper.result()
