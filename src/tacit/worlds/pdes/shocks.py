@@ -13,8 +13,9 @@ from tacit.core.parts import part
 from tacit.ops import spectral
 from tacit.ops.fields import Field
 from tacit.worlds.pdes import draws
-from tacit.worlds.pdes.kdv import Precision, check_rows
+from tacit.worlds.pdes.kdv import Precision
 from tacit.worlds.pdes.line import refuse_blow_up
+from tacit.worlds.pdes.transport import coefficients, rising_ranges
 from tacit.worlds.pdes.weno import adaptive_step, right_side
 
 __all__ = ["Shocks", "Wave"]
@@ -57,19 +58,12 @@ class Shocks:
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
         """Rules across settings."""
-        yield from check_rows(settings)
-        for name in ("alpha", "beta", "gamma"):
-            low, high = settings[name]
-            if low > high:
-                yield f"{name}: the range must rise, found {low:g} to {high:g}"
+        yield from rising_ranges(settings)
 
     def generate(self, seed: int, indices: Sequence[int], device: torch.device | str = "cpu") -> Field:
         """The trajectories `indices` of this seed, float64 inside; each is the same whatever else is asked for."""
         o, n = self.settings, len(indices)
-        rates = {name: draws.uniform(seed, indices, name, *o[name]).to(device) for name in ("alpha", "beta", "gamma")}
-        waves = draws.waves(seed, indices, o["waves"], o["lowest"], o["highest"])
-        w = draws.draw(seed, indices, "frequency", lambda r: r.uniform(-o["frequency"], o["frequency"], o["waves"]))
-        facts = {**{k: v.to(device) for k, v in waves.facts().items()}, "frequency": w.to(device)}
+        rates, facts = coefficients(o, seed, indices, device)
         dx = o["length"] / o["points"]
         x = (torch.arange(o["points"], dtype=torch.float64, device=device) + 0.5) * dx
         k = spectral.TAU * facts["number"] / o["length"]

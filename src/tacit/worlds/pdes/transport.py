@@ -17,7 +17,7 @@ from tacit.worlds.pdes import draws
 from tacit.worlds.pdes.kdv import Precision, check_rows
 from tacit.worlds.pdes.line import controlled, refuse_blow_up, refuse_unresolved
 
-__all__ = ["Transport"]
+__all__ = ["Transport", "coefficients", "rising_ranges"]
 
 Range = tuple[Annotated[float, Ge(0)], Annotated[float, Ge(0)]]
 
@@ -60,19 +60,12 @@ class Transport:
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
         """Rules across settings."""
-        yield from check_rows(settings)
-        for name in ("alpha", "beta", "gamma"):
-            low, high = settings[name]
-            if low > high:
-                yield f"{name}: the range must rise, found {low:g} to {high:g}"
+        yield from rising_ranges(settings)
 
     def generate(self, seed: int, indices: Sequence[int], device: torch.device | str = "cpu") -> Field:
         """The trajectories `indices` of this seed; each is the same whatever else is asked for."""
         o, n = self.settings, len(indices)
-        rates = {name: draws.uniform(seed, indices, name, *o[name]).to(device) for name in ("alpha", "beta", "gamma")}
-        waves = draws.waves(seed, indices, o["waves"], o["lowest"], o["highest"])
-        w = draws.draw(seed, indices, "frequency", lambda r: r.uniform(-o["frequency"], o["frequency"], o["waves"]))
-        facts = {**{k: v.to(device) for k, v in waves.facts().items()}, "frequency": w.to(device)}
+        rates, facts = coefficients(o, seed, indices, device)
         interval = o["horizon"] / (o["frames"] - 1)
 
         def solve(which: Tensor, substeps: int) -> Tensor:
@@ -125,3 +118,22 @@ class Transport:
         if bool(v.isfinite().all()):
             refuse_unresolved(torch.stack(rows, 1), time, self.equation)
         return torch.stack([torch.fft.irfft(r, n=points)[:, :: o["refine"]] for r in kept_rows], 1).to(real)
+
+
+def rising_ranges(settings: Mapping[str, Any]) -> Iterable[str]:
+    """Faults of rows and of the ranges of the three coefficients."""
+    yield from check_rows(settings)
+    for name in ("alpha", "beta", "gamma"):
+        low, high = settings[name]
+        if low > high:
+            yield f"{name}: the range must rise, found {low:g} to {high:g}"
+
+
+def coefficients(
+    o: Mapping[str, Any], seed: int, indices: Sequence[int], device: torch.device | str
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The drawn alpha, beta, gamma [n], and the waves of the start and of the forcing [n waves]."""
+    rates = {name: draws.uniform(seed, indices, name, *o[name]).to(device) for name in ("alpha", "beta", "gamma")}
+    waves = draws.waves(seed, indices, o["waves"], o["lowest"], o["highest"])
+    w = draws.draw(seed, indices, "frequency", lambda r: r.uniform(-o["frequency"], o["frequency"], o["waves"]))
+    return rates, {**{k: v.to(device) for k, v in waves.facts().items()}, "frequency": w.to(device)}
