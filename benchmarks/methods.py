@@ -30,7 +30,10 @@ FAMILIES = {
     ),
 }  # fmt: skip
 METHODS = {method: family for family, methods in FAMILIES.items() for method in methods}
-DATA = {"digits": (), "glyphs": ("data=glyphs", "data.count=4000", "views.first.size=32")}  # at 16 pixels letters are lost
+DATA = {
+    "digits": (),
+    "glyphs": ("data=glyphs", "data.count=4000", "views.first.size=32"),
+}  # at 16 pixels letters are lost
 
 
 def recipe_of(method: str, data: str, steps: int) -> Recipe:
