@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tacit.core.random import key, order, torch_seed, uniform
+from tacit.core.random import key, order, torch_seed, torch_seeds, uniform
 
 
 def test_the_same_key_gives_the_same_bits_and_another_key_others():
@@ -40,3 +40,9 @@ def test_order_is_a_permutation_and_a_function_of_seed_and_epoch():
 
 def test_torch_seeds_fit_in_63_bits():
     assert all(0 <= torch_seed(seed, "weights") < 1 << 63 for seed in range(100))
+
+
+def test_seeds_made_many_at_a_time_are_those_made_one_by_one():
+    root = key(3, "step")
+    steps = np.array([0, 1, 7, 2**40, 2**64 - 1], dtype=np.uint64)
+    assert torch_seeds(steps, 5, after=root) == [torch_seed(int(step), 5, after=root) for step in steps]

@@ -1,7 +1,9 @@
 import json
 import os
 import signal
+import sys
 import threading
+import time
 
 import pytest
 import torch
@@ -11,6 +13,7 @@ from tacit.core.errors import RunError
 from tacit.core.random import order
 from tacit.training import checkpoint
 from tacit.training.feed import Plan
+from tacit.training.interrupts import interrupts_repeated
 from tacit.training.loop import fit
 
 
@@ -130,3 +133,23 @@ def test_a_system_without_a_loss_is_told_so(tmp_path):
 
     with pytest.raises(RunError, match=r"^the system's loss returned the terms miss: 'loss' must be among them$"):
         fit(recipe(), Nameless(), Pictures(), Noisy(), tmp_path / "run")
+
+
+def test_an_interrupt_that_python_drops_is_raised_again(monkeypatch):
+    dropped = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda info: dropped.append(info.exc_type))
+
+    class Finalised:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def wait():
+        with interrupts_repeated(after=0.1):
+            Finalised()  # dies at once
+            assert dropped == [KeyboardInterrupt]
+            time.sleep(20)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        wait()
+    assert signal.getsignal(signal.SIGINT) is before and signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tacit.core.errors import RunError, need
+from tacit.training.interrupts import interrupts_repeated
 
 __all__ = ["Job", "Outcome", "run_jobs", "summary"]
 
@@ -234,9 +235,10 @@ def _local(tasks: list[_Task], workers: int) -> Iterator[Outcome]:
         with joblib.parallel_config("loky", n_jobs=processes, inner_max_num_threads=threads):
             pool = joblib.Parallel(batch_size=1, return_as="generator_unordered")
             try:
-                for outcome in pool(joblib.delayed(_carry_out)(task) for task in batch):
-                    del source[outcome.name]
-                    yield outcome
+                with interrupts_repeated():
+                    for outcome in pool(joblib.delayed(_carry_out)(task) for task in batch):
+                        del source[outcome.name]
+                        yield outcome
             except BrokenProcessPool as error:
                 begun = [task for task in batch if task.running.exists()]
                 fruitless = 0 if begun else fruitless + 1

@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from tacit.core.errors import DataError, RunError, TacitError
-from tacit.core.protocols import Source, Views
+from tacit.core.protocols import Draws, Source, Views
 from tacit.core.random import order
 from tacit.core.values import Batch
-from tacit.training.trees import all_tensors, map_tensors
+from tacit.training.trees import map_tensors
 
 __all__ = ["Feed", "Plan"]
 
@@ -57,17 +57,18 @@ class Plan:
         self._per_epoch, self._share = n // batch, batch // accumulate // size
         self._orders: dict[int, NDArray[np.int64]] = {}
 
-    def epoch(self, step: int) -> int:
-        """The epoch that step (from 0) falls in."""
-        return step // self._per_epoch
+    def at(self, item: int) -> tuple[int, NDArray[np.int64]]:
+        """The epoch of micro-batch item % accumulate of step item // accumulate, and this process's samples in it."""
+        step, micro = divmod(item, self.accumulate)
+        epoch, slot = divmod(step, self._per_epoch)
+        if epoch not in self._orders:
+            self._orders = {epoch: order(self.seed, epoch, self.n)}
+        start = slot * self.batch + (micro * self.size + self.rank) * self._share
+        return epoch, self._orders[epoch][start : start + self._share]
 
     def indices(self, step: int, micro: int = 0) -> NDArray[np.int64]:
         """The samples of this process in one micro-batch of step (from 0) [batch / accumulate / size]."""
-        epoch, at = divmod(step, self._per_epoch)
-        if epoch not in self._orders:
-            self._orders = {epoch: order(self.seed, epoch, self.n)}
-        start = at * self.batch + (micro * self.size + self.rank) * self._share
-        return self._orders[epoch][start : start + self._share]
+        return self.at(step * self.accumulate + micro)[1]
 
 
 class _Maker(Dataset[Batch]):
@@ -75,11 +76,20 @@ class _Maker(Dataset[Batch]):
 
     def __init__(self, source: Source, views: Views, plan: Plan) -> None:
         self.source, self.views, self.plan = source, views, plan
+        self._drawn = (
+            (-1, source) if isinstance(source, Draws) else None
+        )  # the epoch whose samples are drawn, and its source
+
+    def _raw(self, epoch: int, rows: NDArray[np.int64]) -> Batch:
+        if self._drawn is None:
+            return self.source.read(rows)
+        if self._drawn[0] != epoch:
+            self._drawn = (epoch, self.source.at(self.plan.seed, epoch))  # type: ignore[attr-defined]
+        return self._drawn[1].read(rows)
 
     def __getitem__(self, item: int) -> Batch:
-        step, micro = divmod(item, self.plan.accumulate)
-        raw = self.source.read(self.plan.indices(step, micro))
-        return _settled(self.views(raw, self.plan.seed, self.plan.epoch(step)))
+        epoch, rows = self.plan.at(item)
+        return _settled(self.views(self._raw(epoch, rows), self.plan.seed, epoch))
 
 
 class _Resident(_Maker):
@@ -93,12 +103,12 @@ class _Resident(_Maker):
         self.device = device
 
     def __getitem__(self, item: int) -> Batch:
-        step, micro = divmod(item, self.plan.accumulate)
-        rows = torch.from_numpy(self.plan.indices(step, micro))
+        epoch, indices = self.plan.at(item)
+        rows = torch.from_numpy(indices)
         there = rows.to(self.device, non_blocking=True)
         raw = map_tensors(self.here, lambda x: x[rows])
         pictures = {name: map_tensors(view, lambda x: x[there]) for name, view in self.there.items()}
-        return self.views(dataclasses.replace(raw, views=pictures), self.plan.seed, self.plan.epoch(step))
+        return self.views(dataclasses.replace(raw, views=pictures), self.plan.seed, epoch)
 
 
 class _Worker(_Maker):
@@ -155,11 +165,12 @@ class Feed:
             yield self._gather(batches, start, stop)
 
     def _gather(self, batches: Iterator[Batch], start: int, stop: int) -> Iterator[tuple[int, list[Batch]]]:
-        here = self.device.type == "cpu"  # where they are made
+        here, count = self.device.type == "cpu", self.plan.accumulate  # where they are made
         for step in range(start, stop):
             try:
-                made = [next(batches) for _ in range(self.plan.accumulate)]
-                micro = made if here else [batch.to(self.device) for batch in made]
+                micro = list(itertools.islice(batches, count))
+                if not here:
+                    micro = [batch.to(self.device) for batch in micro]
             except (TacitError, OSError) as error:
                 raise RunError(f"the data of step {step + 1} could not be read: {error}") from error
             except Exception as error:
@@ -170,7 +181,21 @@ class Feed:
 
 def _settled(batch: Batch) -> Batch:
     """Real numbers at addresses that are multiples of 64 bytes: BLAS may round differently elsewhere, and runs must repeat."""
-    return batch if all_tensors(batch, _is_aligned) else map_tensors(batch, _aligned)
+    return batch if all(map(_is_aligned, _tensors(batch))) else map_tensors(batch, _aligned)
+
+
+def _tensors(batch: Batch) -> Iterator[torch.Tensor]:
+    """What may hold real numbers: not the ids and the visible tokens' indices."""
+    for view in batch.views.values():
+        if isinstance(view.data, torch.Tensor):
+            yield view.data
+        else:
+            yield from view.data
+        if view.how:
+            yield from view.how.values()
+    if batch.action is not None:
+        yield batch.action
+    yield from batch.facts.values()
 
 
 def _is_aligned(x: torch.Tensor) -> bool:

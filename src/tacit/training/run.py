@@ -86,6 +86,10 @@ class Run:
         self.scaler = self.runtime.scaler()
         self.alone = self.runtime.ranks.size == 1
         self.plain = self.alone and self.recipe.machine.precision == "fp32"  # no context around a forward pass
+        clipped = (
+            self.recipe.clip is not None and not self.scaler
+        )  # a scaler finds its scale by gradients that overflow
+        self.watched = ("loss", "gradient_norm") if clipped else ("loss",)
 
     # the step
 
@@ -125,9 +129,7 @@ class Run:
 
     def look(self, terms: Mapping[str, Tensor], batches: Sequence[Batch]) -> None:
         """Stop the run here if this step's loss (or, on CUDA, the last one's) is not finite."""
-        clipped = "gradient_norm" in terms and not self.scaler  # a scaler finds its scale by gradients that overflow
-        watched = (terms["loss"], terms["gradient_norm"]) if clipped else (terms["loss"],)
-        self.watch.look(self.step + 1, terms, watched, batches, bool(self.signals.reason))
+        self.watch.look(self.step + 1, terms, self.watched, batches, bool(self.signals.reason))
 
     def update(self) -> None:
         """Move the weights; counts the step."""
@@ -179,9 +181,9 @@ class Run:
 
     @property
     def saving(self) -> bool:
-        """Whether a checkpoint is due."""
+        """Whether a checkpoint is due after this step."""
         every = self.recipe.checks.save_every
-        return bool(every and self.step % every == 0) or self.stopping or self.step == self.recipe.steps
+        return (every > 0 and self.step % every == 0) or self.step == self.recipe.steps
 
     @property
     def stopping(self) -> bool:

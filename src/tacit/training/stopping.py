@@ -63,17 +63,18 @@ class Watch:
         self._open: tuple[int, Mapping[str, Tensor], Sequence[Batch], Tensor, torch.cuda.Event | None] | None = None
 
     def look(
-        self, step: int, terms: Mapping[str, Tensor], watched: Sequence[Tensor], batches: Sequence[Batch], stop: bool
+        self, step: int, terms: Mapping[str, Tensor], watched: Sequence[str], batches: Sequence[Batch], stop: bool
     ) -> None:
-        """Take in a step: raise RunError if one of the `watched` scalars of it (or of the step before) is not finite."""
+        """Take in a step: raise RunError if one of the `watched` terms of it (or of the step before) is not finite."""
         if self._at_once:
-            for x in watched:
-                if not math.isfinite(x.item()):
+            for name in watched:
+                if not math.isfinite(terms[name].item()):
                     self._fail(step, terms, batches)
             return
         device = self.runtime.device.type
         before, event = self._open, None
-        bad = sum((~torch.isfinite(x) for x in watched), torch.zeros((), dtype=torch.int64, device=watched[0].device))
+        none = torch.zeros((), dtype=torch.int64, device=terms["loss"].device)
+        bad = sum((~torch.isfinite(terms[name]) for name in watched), none)
         flags = torch.stack([bad, torch.full_like(bad, int(stop))])
         flags = self.runtime.ranks.total(flags)
         if device == "cuda":
