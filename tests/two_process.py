@@ -1,7 +1,8 @@
 """Run as one of two gloo processes: `python two_process.py RANK FOLDER`. Rank 0 writes FOLDER/found.json.
 
 For each case: the gradient that DDP averages over two processes with `here()` ranks, against the gradient of one process on the
-joined batch, in float64. A new objective is one more line in OBJECTIVES.
+joined batch, in float64. A new objective is one more line in OBJECTIVES. Under 'judges': how far the label-free criteria, merged from
+unequal shares of rows, are from those of all rows, by protocol.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tacit.core.ranks import ALONE, here
 from tacit.core.spec import Spec
 from tacit.core.values import Batch, Facts, View
+from tacit.judging import Panel, ViewPanel
 
 # name of the case -> objective, samples on each rank, width of the embedding
 OBJECTIVES = {
@@ -199,6 +201,23 @@ def compare(make, shape) -> dict[str, float]:
     return {"loss": loss, "gradient": float((one - two).norm() / one.norm()), "memory": memory}
 
 
+def judged() -> dict[str, float]:
+    """Relative difference of every criterion between two processes and one; the shares are 300 and 420 rows, 0 and 40 samples of views."""
+    z = 1 + torch.randn(720, 24, generator=torch.Generator().manual_seed(2)) * torch.arange(1, 25).rsqrt()
+    views = z[:120].unflatten(0, (40, 3))
+    rank, gaps = dist.get_rank(), dict[str, float]()
+    for make, rows, first in ((Panel, z, 300), (ViewPanel, views, 0)):
+        alone, shared = make(), make()
+        alone.update(rows)
+        for part in (rows[:first], rows[first:])[rank].split(64):
+            shared.update(part)
+        shared.merge(here())
+        for mine, one in zip(shared.scores(), alone.scores(), strict=True):
+            assert (mine.protocol, mine.n) == (one.protocol, one.n)
+            gaps[mine.protocol] = 0.0 if mine.value == one.value else abs(mine.value - one.value) / abs(one.value)
+    return gaps
+
+
 def main(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
@@ -211,6 +230,7 @@ def main(rank: int, folder: Path) -> None:
         name: compare(lambda settings=settings: System(settings), (6, 1, 8, 8)) for name, settings in SYSTEMS.items()
     }
     found |= {name: compare(lambda spec=spec: World(spec), (6, 1, 8, 8)) for name, spec in WORLDS.items()}
+    found["judges"] = judged()
     if rank == 0:
         (folder / "found.json").write_text(json.dumps(found))
     dist.barrier()

@@ -37,3 +37,52 @@ def imagenet(tmp_path):
     for i in range(2):
         write_picture(root / "test" / f"ILSVRC2012_test_{i:08d}.JPEG", 100 + i, (8, 9))
     return root
+
+
+def write_video(
+    path: Path, frames: int = 20, size: tuple[int, int] = (32, 48), rate: int = 10, *, seed: int = 0, times=None, turn: int = 0,
+    codec: str = "libx264", first: bool = False,
+) -> Path:  # fmt: skip
+    """A video of (height, width) whose frame i has the grey 12 i + 8 on the left half and noise of `seed` on the right.
+
+    times: seconds at which frames are shown; first: the head of the file is at its beginning, as files for the web have it.
+    """
+    from fractions import Fraction
+
+    import av
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(seed).integers(0, 256, (size[0] // 8, size[1] // 16, 3), dtype=np.uint8)
+    with av.open(str(path), "w", options={"movflags": "faststart"} if first else {}) as file:
+        stream = file.add_stream(codec, rate=rate)
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        stream.codec_context.thread_count = 1  # the same bytes every time
+        stream.options = {"g": "6", "bf": "2", "crf": "4"}
+        if turn:
+            stream.set_display_rotation(turn)
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for i in range(frames):
+            picture = np.full((*size, 3), 12 * i % 248 + 8, np.uint8)
+            picture[:, size[1] // 2 :] = noise.repeat(8, 0).repeat(8, 1)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = i if times is None else round(1000 * times[i])
+            frame.time_base = Fraction(1, rate) if times is None else Fraction(1, 1000)
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    return path
+
+
+@pytest.fixture
+def film():
+    return write_video
+
+
+def greys(frames) -> list[int]:
+    """Which frame stands where, from clips [c t h w] of `write_video`: the number of the frame."""
+    return [round((float(frame[:, :, :12].float().mean()) - 8) / 12) for frame in frames.unbind(1)]
+
+
+@pytest.fixture
+def numbers():
+    return greys

@@ -59,8 +59,8 @@ def test_tables_beside_pictures_do_not_hide_them(tmp_path, write):
     with pytest.raises(UnknownNameError) as caught:
         recognise(tmp_path, "foldr")
     assert str(caught.value) == (
-        "no kind of data with a path named 'foldr'. Did you mean 'folder'? Known: arrays, beton, cifar, folder, hf-disk, listing, "
-        "parquet, stl10, svhn, tar."
+        "no kind of data with a path named 'foldr'. Did you mean 'folder'? Known: arrays, beton, cifar, d4rl, droid, folder, hf-disk, "
+        "lerobot, listing, minari, ogbench, parquet, recon, stl10, svhn, tar, trajectories, trajectory-parquet, video."
     )
 
 
@@ -68,7 +68,8 @@ def test_what_cannot_be_recognised_says_what_was_looked_for(tmp_path):
     looked = (
         "Looked for CIFAR archives (cifar-10-batches-py and the like), STL-10, SVHN, Tiny ImageNet, Places365, iNaturalist, VOC, "
         "Hugging Face data sets, .parquet, .tar and .beton files, "
-        ".npy and .npz arrays (train.npy, x_train, images), and picture files at any depth"
+        ".npy and .npz arrays (train.npy, x_train, images), lists and folders of videos, episodes with actions (LeRobot, Minari, OGBench, "
+        "D4RL, DROID, RECON, folders of .npz, Parquet with a row a step), and picture files at any depth"
     )
     assert refused(recognise, tmp_path) == f"{tmp_path}: no known layout; found an empty folder. {looked}"
     for i in range(7):
@@ -77,8 +78,8 @@ def test_what_cannot_be_recognised_says_what_was_looked_for(tmp_path):
         f"{tmp_path}: no known layout; found 0.txt, 1.txt, 2.txt, 3.txt, 4.txt and 2 more. {looked}"
     )
     assert refused(recognise, tmp_path / "0.txt") == (
-        f"{tmp_path / '0.txt'}: this file is none that can be read; single files may be .npy, .npz, .parquet, .tar or .beton, "
-        "other kinds are folders: give the folder that holds the file"
+        f"{tmp_path / '0.txt'}: this file is none that can be read; single files may be .npy, .npz, .parquet, .tar, .beton or lists of "
+        "videos, other kinds are folders: give the folder that holds the file"
     )
     assert refused(recognise, tmp_path / "nothing") == (
         f"{tmp_path / 'nothing'}: there is nothing at this path; the nearest folder that exists is {tmp_path}"

@@ -49,3 +49,39 @@ def test_it_learns_what_one_token_tells():
     grid = AttentiveGrid(16, 3, heads=2, depth=1, rates=(1e-2, 1e-6), decays=(0.01,)).fit(x, y, epochs=15, batch=20)
     share = grid.correct(x, y).mean(dim=1)
     assert share[0] > 0.95 and share[1] < 0.7
+
+
+def test_clipped_gradients_and_exempt_biases_are_those_of_a_probe_alone(rng):
+    """V-JEPA's probe: norms clipped, biases and norms without decay."""
+    torch.manual_seed(0)
+    grid = AttentiveGrid(16, 5, heads=2, depth=2, pairs=((1e-2, 0.4), (1e-3, 0.01)))
+    x, y = 5 * torch.randn(6, 9, 16, generator=rng), torch.randint(0, 5, (6,), generator=rng)
+    alone = []
+    for number, (rate, decay) in enumerate(grid.settings):
+        probe = AttentiveProbe(16, 5, heads=2, depth=2)
+        probe.load_state_dict(grid.member(number))
+        groups = [
+            {"params": [p for p in probe.parameters() if p.ndim > 1], "weight_decay": decay},
+            {"params": [p for p in probe.parameters() if p.ndim == 1], "weight_decay": 0.0},
+        ]
+        alone.append((probe, torch.optim.AdamW(groups, lr=rate)))
+    for _ in range(3):
+        grid.loss(x, y).sum().backward()
+        grid.move([1e-2, 1e-3], [0.4, 0.01], clip=0.1, exempt=True)
+        for probe, optimizer in alone:
+            optimizer.zero_grad()
+            F.cross_entropy(probe(x), y).backward()
+            torch.nn.utils.clip_grad_norm_(probe.parameters(), 0.1)
+            optimizer.step()
+    torch.testing.assert_close(grid(x), torch.stack([probe(x) for probe, _ in alone]), rtol=1e-4, atol=1e-5)
+
+
+def test_several_tasks_have_the_logits_of_a_probe_of_several_tasks(rng):
+    tasks = {"verb": 3, "noun": 4}
+    grid = AttentiveGrid(16, tasks, heads=2, depth=2, pairs=((1e-3, 0.1), (1e-4, 0.1)))
+    x = torch.randn(5, 7, 16, generator=rng)
+    for number in range(2):
+        probe = AttentiveProbe(16, tasks, heads=2, depth=2)
+        probe.load_state_dict(grid.member(number))
+        for task, logits in probe(x).items():
+            torch.testing.assert_close(grid(x)[task][number], logits, rtol=1e-4, atol=1e-5)

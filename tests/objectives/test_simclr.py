@@ -10,7 +10,7 @@ from tacit.core.laws import check_objective
 from tacit.core.ranks import ALONE
 from tacit.objectives.pairs import demand_pairs
 from tacit.objectives.simclr import SimCLR
-from tacit.ops import similarity
+from tacit.ops import contrast
 from tacit.ops.similarity import nt_xent
 
 
@@ -53,7 +53,7 @@ def test_blocks_of_rows_change_nothing(rng, monkeypatch):
     a, b = (z.requires_grad_() for z in views(rng).unbind())
     whole = nt_xent(a, b, 0.2)
     expected = torch.autograd.grad(whole, (a, b))
-    monkeypatch.setattr(similarity, "_TILE", 3 * 14)  # three rows at a time: blocks that straddle the two views
+    monkeypatch.setattr(contrast, "_TILE", 3 * 14)  # three rows at a time: blocks that straddle the two views
     tiled = nt_xent(a, b, 0.2)
     torch.testing.assert_close(tiled, whole, rtol=1e-13, atol=0)
     torch.testing.assert_close(torch.autograd.grad(tiled, (a, b)), expected, rtol=1e-11, atol=1e-14)
@@ -127,5 +127,5 @@ def test_views_that_do_not_pair_up_are_refused():
 
 def test_a_second_derivative_is_refused_instead_of_wrong(rng):
     a, b = (z.requires_grad_() for z in views(rng).unbind())
-    with pytest.raises(RuntimeError, match=r"^nt_xent gives first derivatives only"):
+    with pytest.raises(RuntimeError, match=r"^log_sum_exp gives first derivatives only"):
         torch.autograd.grad(SimCLR()(a, b)["loss"], a, create_graph=True)

@@ -170,6 +170,18 @@ def test_tiles_change_nothing(rng, monkeypatch, entries):
     torch.testing.assert_close(both(), whole, rtol=1e-12, atol=1e-14)
 
 
+def test_a_partner_makes_it_the_cross_entropy_of_naming_it(rng, monkeypatch):
+    a, b = draw(rng, (7, 4))
+    none, partner = torch.zeros(7, 0, dtype=torch.int64), torch.arange(7).roll(2)
+    expected = torch.nn.functional.cross_entropy(a @ b.T / 0.5, partner, reduction="sum")
+    for tile in (1 << 26, 2 * 7):
+        monkeypatch.setattr(contrast, "_TILE", tile)
+        found = log_sum_exp(a, b, none, 0.5, partner=partner)
+        torch.testing.assert_close(found, expected)
+        slopes = [torch.autograd.grad(v, (a, b), retain_graph=True) for v in (found, expected)]
+        torch.testing.assert_close(*slopes)
+
+
 @pytest.mark.parametrize("temperature", [0.03, 0.001])
 def test_cold_float32_neither_underflows_nor_overflows(temperature):
     z, hidden = torch.eye(4), torch.arange(4)[:, None]

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from tacit.ops import spectral
+from tacit.ops.adams import Adams, adams
 from tacit.ops.exponential import advance, etdrk4
-from tacit.ops.quadratic import SquareMarch
+from tacit.ops.quadratic import SquareAdams, SquareMarch
 
 pytestmark = pytest.mark.compile  # numba cannot compile what a shape-checking wrapper stands around
 N, KEPT = 32, 11
@@ -35,6 +36,19 @@ def test_it_takes_the_same_steps(dtype, error):
     expected = plain(scheme, v, 25)
     march.steps(20)
     assert float((march.steps(5).field() - expected).abs().max() / expected.abs().max()) < error
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(torch.complex128, 1e-12), (torch.complex64, 1e-5)])
+def test_so_does_the_multistep_scheme_whatever_the_calls(dtype, error):
+    k = spectral.wavenumbers(N, torch.tensor([20.0, 25.0, 30.0], dtype=torch.float64))[:, :KEPT]
+    scheme = adams(-0.1 * k**2, torch.tensor([0.01, 0.02, 0.03]), -0.5j * k, dtype=dtype)
+    v = parts(dtype=dtype)[1]
+    march, ahead, expected = SquareAdams(scheme, v, N), Adams(scheme), v
+    for _ in range(25):
+        expected = ahead(expected, lambda w: torch.fft.rfft(torch.fft.irfft(w, n=N).square())[:, :KEPT])
+    march.steps(2).steps(3)
+    found, field = march.steps(20).field(), torch.fft.irfft(expected, n=N)
+    assert float((found - field).abs().max() / field.abs().max()) < error
 
 
 def test_samples_do_not_see_each_other():

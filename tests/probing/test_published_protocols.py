@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,17 +16,24 @@ from tacit.core.random import torch_seed
 from tacit.core.values import Facts, Features
 from tacit.models.convnet import ConvNet
 from tacit.models.resnet import ResNet
+from tacit.models.timm import Timm
 from tacit.models.vit import ViT
 from tacit.probing import (
+    FINETUNES,
     PUBLISHED,
     FineTune,
     evaluate,
     finetune,
     fit_attentive,
     fit_published,
+    fit_strengths,
     layer_groups,
+    named_finetune,
     protocol,
+    share,
+    summary,
 )
+from tacit.probing.finetuning import drop_paths, mixed
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +88,7 @@ def test_maes_norm_makes_the_scale_of_features_irrelevant(blobs):
 
 def test_the_rate_is_chosen_on_held_out_training_samples(blobs):
     x, y = blobs
-    how = PUBLISHED["dinov2/linear,cached@1"]
+    how = PUBLISHED["dinov2/linear,cached@2"]
     fitted = fit_published(x, y, how.__class__(**{**vars(how), "steps": 100}))
     assert fitted.chosen["rate"] in how.rates
     assert 0.8 < fitted.held_out <= 1
@@ -94,9 +102,91 @@ def test_augmented_epochs_are_asked_for_in_turn(blobs):
     assert seen == [0, 1, 2]
 
 
+def test_nesterov_is_torchs(blobs):
+    """SimCLR: full batches, so that five epochs are five steps of torch's optimiser from the same start."""
+    x, y = blobs[0][:128].double(), blobs[1][:128]
+    how = replace(PUBLISHED["simclr/linear,cached@2"], epochs=5)
+    fitted = fit_published(x, y, how)
+    generator = torch.Generator().manual_seed(torch_seed(0, "published"))
+    w = (torch.randn(5, 12, generator=generator).double() * 0.01).requires_grad_()
+    b = torch.zeros(5, dtype=torch.float64, requires_grad=True)
+    peak = 0.1 * 128 / 256
+    optimizer = torch.optim.SGD([w, b], lr=peak, momentum=0.9, nesterov=True)
+    for step in range(5):
+        optimizer.param_groups[0]["lr"] = peak * (1 + math.cos(math.pi * step / 5)) / 2
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(x @ w.T + b, y).backward()
+        optimizer.step()
+    torch.testing.assert_close(fitted.weight, w.detach(), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(("place", "blocks", "average"), [(3, 1, 0), (4, 1, 1), (0, 4, 0)])
+def test_the_grid_reads_where_the_classes_are(blobs, place, blocks, average):
+    """Rows of four class tokens and a mean patch, one of which knows the class: the fewest features with it win."""
+    x, y = blobs
+    rows = torch.randn(300, 5, 12, generator=torch.Generator().manual_seed(1))
+    rows[:, place] = x
+    how = replace(PUBLISHED["dinov2/linear,cached@2"], steps=150, rates=(1e-2, 0.1))
+    fitted = fit_published(rows[:200].flatten(1), y[:200], how, parts=5)
+    assert (fitted.chosen["blocks"], fitted.chosen["average"]) == (blocks, average)
+    used = fitted.weight.view(5, 5, 12).abs().sum(dim=(0, 2)) > 0
+    assert used.tolist() == [blocks == 4] * 3 + [True, average == 1]
+    assert (fitted.predict(rows[200:].flatten(1)) == y[200:]).double().mean() > 0.9
+    whole = fit_published(x[:200], y[:200], how)  # features without blocks
+    assert "blocks" not in whole.chosen
+
+
+@pytest.mark.parametrize("strength", [1e-2, 1.0])
+def test_logistic_regression_is_scikit_learns_at_each_strength(blobs, strength):
+    from sklearn.linear_model import LogisticRegression
+
+    x, y = blobs
+    fitted = fit_strengths(x[:200], y[:200], strengths=(strength,))
+    theirs = LogisticRegression(C=strength, tol=1e-10, max_iter=1000).fit(x[:200].double(), y[:200])
+    ours = fitted.logits(x[200:]).softmax(dim=1)
+    torch.testing.assert_close(ours, torch.from_numpy(theirs.predict_proba(x[200:].double())), rtol=0, atol=1e-3)
+
+
+def test_the_strength_is_chosen_on_a_tenth_and_is_one_where_nothing_can_be_held_out(blobs):
+    x, y = blobs
+    noisy = x + 6 * torch.randn(x.shape, generator=torch.Generator().manual_seed(2))
+    inside = np.zeros(300, dtype=bool)
+    inside[share(y.numpy(), np.arange(300), 10.0, 0)] = True
+    strengths = (1e-6, 1e-3, 1.0)
+    right = [
+        float((fit_strengths(noisy[~inside], y[~inside], strengths=(c,)).predict(noisy[inside]) == y[inside]).double().mean())
+        for c in strengths
+    ]  # fmt: skip
+    fitted = fit_strengths(noisy, y, strengths=strengths)
+    assert inside.sum() == 30
+    assert fitted.held_out == pytest.approx(max(right))
+    assert fitted.chosen["C"] == strengths[right.index(max(right))]
+    alone = fit_strengths(torch.eye(3).repeat(1, 2), torch.arange(3))
+    assert alone.chosen["C"] == 1.0
+    assert math.isnan(alone.held_out)
+
+
+def test_logistic_regression_has_draws_and_intervals_like_the_others(blobs):
+    x, y = blobs
+    features = {"m": {"train": x[:200], "test": x[200:]}}
+    rows = summary(
+        evaluate(
+            features,
+            {"train": y[:200], "test": y[200:]},
+            protocols=["dinov2/logistic", "logistic/5-per-class"],
+            seeds=3,
+        )
+    )
+    assert [(row.protocol, row.seeds) for row in rows] == [("logistic/all@1", 1), ("logistic/5-per-class@1", 3)]
+    assert all(row.low <= row.accuracy <= row.high and row.accuracy > 0.8 for row in rows)
+
+
 def test_protocols_of_papers_by_other_names_and_what_arrays_cannot_give(blobs):
     assert protocol("dino/knn").name == "knn/k=20,t=0.07@1"
     assert protocol("instdisc/knn@1").name == "knn/k=200,t=0.1@1"
+    with pytest.raises(UnknownNameError) as error:
+        protocol("simclr/linear@1")
+    assert str(error.value) == "protocol 'simclr/linear@1' asks for version 1, this is version 2: use 'simclr/linear@2'"
     with pytest.raises(UnknownNameError, match="of papers: dino/knn@1"):
         protocol("dina/knn@1")
     features = {"m": {"train": blobs[0], "test": blobs[0]}}
@@ -195,6 +285,54 @@ def test_fine_tuning_moves_the_encoder_and_is_a_function_of_its_seed():
         net.net.weight, start.net.weight, rtol=0, atol=1e-6
     )  # a decay of nothing is a frozen encoder
     assert np.isfinite(found[0].numpy()).all()
+
+
+@pytest.mark.parametrize(("mixup", "cutmix"), [(0.8, 0.0), (0.0, 1.0), (0.8, 1.0)])
+def test_a_mixed_image_holds_what_its_share_says(mixup, cutmix):
+    """Images of one value each, so that the mean of a mixed one tells its share: blended, or pasted pixel by pixel."""
+    x = torch.arange(6.0)[:, None, None, None].expand(6, 3, 10, 8).contiguous()
+    shares, pasted = [], []
+    for seed in range(200):
+        out, share = mixed(x, mixup, cutmix, seed)
+        expected = share * torch.arange(6.0) + (1 - share) * torch.arange(5.0, -1.0, -1.0)
+        torch.testing.assert_close(out.mean(dim=(1, 2, 3)), expected)
+        shares.append(share)
+        pasted.append(bool(torch.equal(out, out.round())))  # whole values alone: pixels of one image or the other
+        assert torch.equal(mixed(x, mixup, cutmix, seed)[0], out)
+    assert abs(float(np.mean(shares)) - (0.5 if not cutmix else 0.6)) < 0.12  # pasting loses what falls outside
+    part = float(np.mean(pasted))
+    assert (part == 0.0) if not cutmix else (part == 1.0) if not mixup else 0.35 < part < 0.65
+
+
+def test_dropped_paths_rise_to_the_last_block_of_any_vit():
+    facts = Facts(channels=3, shape=(8, 8))
+    ours = ViT(facts, patch=4, width=16, depth=3, heads=2)
+    drop_paths(ours, 0.2)
+    assert [block.drop_path for block in ours.blocks] == pytest.approx([0, 0.1, 0.2])
+    theirs = Timm(Facts(channels=3, shape=(224, 224)), name="vit_tiny_patch16_224")
+    drop_paths(theirs, 0.11)
+    assert [block.drop_path2.p for block in theirs.model.blocks] == pytest.approx([0.01 * i for i in range(12)])
+    with pytest.raises(DataError) as error:
+        drop_paths(ResNet(facts, depth=18, width=0.125, stem="cifar"), 0.1)
+    assert str(error.value) == (
+        "fine-tuning with drop_path=0.1 needs an encoder of transformer blocks, and ResNet has none: set drop_path=0"
+    )
+
+
+@pytest.mark.parametrize("name", FINETUNES)
+def test_the_fine_tuning_of_a_paper_trains_a_vit(name):
+    named = named_finetune(name.partition("@")[0])
+    assert "arXiv" in named.text
+    how = replace(named.how, epochs=2, rate=1e-3)
+    torch.manual_seed(0)
+    net = ViT(Facts(channels=1, shape=(8, 8)), patch=4, width=16, depth=2, heads=2)
+    y = torch.arange(24) % 3
+    x = torch.randn(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    call = finetune(net, 3, lambda rows, _: x[torch.from_numpy(rows)], y, how)
+    assert torch.isfinite(call(x)).all()
+    assert named.labels in ("all", "10%", "1%")
+    with pytest.raises(UnknownNameError, match="no fine-tuning named 'mae/finetune@1'"):
+        named_finetune("mae/finetune@1")
 
 
 def test_settings_without_sense_are_refused():

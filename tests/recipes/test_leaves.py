@@ -140,7 +140,7 @@ _WORDS = (
         "valid",
     ),
     *("giant", "class", "rope", "sincos", "correct", "xavier", "rescaled", "normal", "zero", "cosine", "l2", "l1"),
-    *("replaced", "each", "random", "identity"),
+    *("replaced", "each", "random", "identity", "interpolated"),
 )
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tacit import recipes
-from tacit.core.recipe import Checks, Machine
+from tacit.core.recipe import Checks, Machine, differences
 from tacit.core.spec import Spec
 from tacit.models import store
 from tacit.recipes import ssl
@@ -61,8 +61,25 @@ DIGITS = [name for name in NAMES if name.endswith("_digits")]
 
 def test_every_method_has_a_recipe_for_the_digits():
     """Those with a recipe of their own for larger pictures, and the demo's."""
-    methods = {name.removesuffix("_imagenet") for name in NAMES if not name.endswith("_digits")}
+    methods = {
+        name.removesuffix("_imagenet").removesuffix("_cifar10_short") for name in NAMES if not name.endswith("_digits")
+    }
     assert {f"{name}_digits" for name in methods} <= set(DIGITS)
+
+
+SHORT = [name for name in NAMES if name.endswith("_cifar10_short")]
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_short_recipe_is_the_whole_one_with_its_epochs_kept(name):
+    """200 epochs in the place of 1,000: shares of the run that stand for epochs grow five-fold, and nothing else changes."""
+    whole = recipes.load(name.removesuffix("_cifar10_short"))
+    changed = differences(whole, recipes.load(name))
+    assert changed.pop("steps") == (1000 * 195, 200 * 195)
+    assert "optim.schedule.warmup" in changed
+    for path, (before, after) in changed.items():
+        assert path.rpartition(".")[2] in ("warmup", "still", "queue_from")
+        assert after == pytest.approx(5 * before)
 
 
 @pytest.mark.parametrize("name", DIGITS)

@@ -10,14 +10,14 @@ import torch
 
 from tacit import recipes
 from tacit.core.recipe import Checks, Machine
-from tacit.recipes import worlds
+from tacit.recipes import latents, worlds
 from tacit.runs.build import build
 from tacit.training.loop import fit
 from tacit.training.metrics import read_metrics
 
 from .shrink import narrow
 
-NAMES = [name for name in recipes.names() if name.startswith("worlds.")]
+NAMES = [name for name in recipes.names() if name.startswith(("worlds.", "latents."))]
 CLIPS = [name for name in NAMES if "image" not in name]
 
 
@@ -25,9 +25,17 @@ def tiny(name):
     extra = {
         "worlds.dino_wm": ["views.size=16"],
         "worlds.moving_digits": ["data.frames=4", "system.steps=1"],
-        "worlds.latent_rooms": ["views.shrink=16", "system.world.predictor.hidden=[8]", "system.hidden=[8]"],
-    }
-    recipe = narrow(recipes.load(name, ["data.count=32", *extra.get(name, ())]))
+        "worlds.moving_digits_small": ["data.frames=4", "system.steps=1"],
+        "latents.lawm": [
+            "views.size=32", "system.world.encoder.name=vit_tiny_patch16_224",
+            *(f"system.world.predictor.{s}" for s in ("depth=1", "heads=2", "head_width=4", "hidden=8", "action_width=8")),
+            *(f"system.inverse.{s}" for s in ("width=8", "heads=2", "depth=1")),
+        ],
+    }  # fmt: skip
+    recipe = recipes.load(name, ["data.count=32", *extra.get(name, ())])
+    recipe = (
+        recipe if name.startswith("latents.") else narrow(recipe)
+    )  # those are small, and their parts fit each other
     machine = Machine(device="cpu", threads=1, trackers=())
     return recipe.change(
         steps=4, batch=4, accumulate=1, checks=Checks(log_every=1, judge_every=0, save_every=0), machine=machine
@@ -50,7 +58,8 @@ def test_steps_give_finite_losses_and_move_the_weights(name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_what_it_is_and_where_its_number_comes_from(name):
-    first, _, rest = getattr(worlds, name.removeprefix("worlds.")).__doc__.partition("\n")
+    module, _, function = name.partition(".")
+    first, _, rest = getattr({"worlds": worlds, "latents": latents}[module], function).__doc__.partition("\n")
     assert first.endswith(".") and len(first) < 140
     assert re.search(r"Aim\b.*: [\d.]+|known to us|No published number", " ".join(rest.split())), name
 

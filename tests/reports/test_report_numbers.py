@@ -84,6 +84,7 @@ def test_best_is_marked_only_when_its_interval_is_clear():
     assert touching.clearly_best("linear@1") is None
     assert Table([result("a", 0.9)]).clearly_best("linear@1") is None
     assert Table([result("a", 0.90), result("b", 0.87)], higher=False).clearly_best("linear@1").model == "b"
+    assert Table([result("a", 0.90), result("b", 0.60)], higher=None).clearly_best("linear@1") is None
 
 
 def test_a_wide_interval_of_a_worse_model_keeps_the_best_unmarked():

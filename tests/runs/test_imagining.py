@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ import torch
 from tacit import recipes
 from tacit.core.errors import DataError, RecipeError
 from tacit.core.recipe import Checks, Machine
-from tacit.runs import imagining, train
+from tacit.core.values import Batch, View
+from tacit.runs import imagining, plan_pictures, train
+from tacit.runs.build import restore
 
 
 class Perfect:
@@ -80,9 +84,47 @@ def test_a_run_is_judged_beside_persistence_and_wrong_actions(run, tmp_path):
     assert ("chance", "action retrieval among 32, hit@1") in names
     assert found.plot(tmp_path / "horizon.png").stat().st_size > 1000
     assert list((run / "imagination").rglob("*.parquet"))
+    assert ("standing still", "planning to the end of a clip, L1 of the summed actions@1") in names
+    for file in (
+        run / "imagination/rollouts.png",
+        run / "imagination/landscape.png",
+        tmp_path / "horizon-rollouts.png",
+    ):
+        assert file.stat().st_size > 5000
     longer = imagining.evaluate_world_models([run], count=8, overrides=["data.frames=12"])
     assert len(longer.curves["learned model"][0]) == 11
     assert "open loop" in found.text() and found.to_plain()["results"]
+
+
+def test_the_landscape_of_a_perfect_model_is_least_at_the_true_action(monkeypatch, run):
+    """z' = z + a on clips of a point: the mean landscape about the true action has its minimum in the middle."""
+    built = restore(run)
+    rng = torch.Generator().manual_seed(0)
+    actions = torch.rand(40, 3, 3, generator=rng) * 2 - 1
+    states = torch.cat([torch.zeros(40, 1, 3), actions[:, :2].cumsum(1)], 1)
+
+    class Clips:
+        def __len__(self):
+            return 40
+
+        def read(self, rows):
+            return Batch({"image": View(states[: len(rows)])}, torch.tensor(list(rows)), actions[: len(rows)])
+
+    class Exact(Perfect, torch.nn.Linear):
+        def encode(self, x):
+            return x.transpose(1, 2)
+
+    class Plain:
+        def plain(self, batch):
+            return Batch({"image": View(batch.views["image"].data.transpose(1, 2))}, batch.ids)
+
+    monkeypatch.setattr(plan_pictures, "split_of", lambda recipe, split: Clips())
+    energies, true = plan_pictures.action_energies(
+        replace(built, system=Exact(1, 1), views=Plain()), clips=20, grid=21, reach=1.0
+    )
+    assert energies.shape == (20, 21, 21) and torch.equal(true, actions[:20, 0])
+    mean = plan_pictures.around(energies, true, 1.0)
+    assert np.unravel_index(mean.argmin(), mean.shape) == (10, 10)
 
 
 def test_bad_requests_are_refused(run):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from tacit import recipes, runs
 from tacit.core.errors import DataError, RecipeError, UnknownNameError
 from tacit.core.parts import part
 from tacit.core.values import Batch, Facts, View
-from tacit.probing import FineTune, read_records
+from tacit.models.vit import ViT
+from tacit.probing import PUBLISHED, FineTune, attentive, protocols, read_records
 from tacit.runs.build import build
 from tacit.runs.cutting import read_layers
 from tacit.runs.online import OnlineProbe
@@ -22,6 +25,7 @@ from tacit.runs.tasks import tasks_of
 from tacit.training.loop import fit
 from tacit.training.metrics import read_metrics
 
+GRID = PUBLISHED["dinov2/linear,cached@2"]
 TINY = (
     "steps=6", "batch=64", "system.encoder.widths=[8, 16]", "system.projector.widths=[32, 16]", "checks.log_every=2",
     "checks.judge_every=3", "checks.save_every=4", "machine.trackers=[]",
@@ -229,3 +233,41 @@ def test_protocols_of_papers_and_tokens_run_on_a_network(trained):
         ("vicreg/linear,cached@1", "trained"), ("vicreg/linear,cached@1", "raw pixels"), ("attentive/all@1", "trained"),
     }  # fmt: skip
     assert found["attentive/all@1", "trained"]["value"] > found["attentive/all@1", "trained"]["chance"]
+
+
+def test_what_needs_the_network_is_read_from_the_cache_the_second_time(tmp_path, monkeypatch):
+    """Tokens and the last blocks of a ViT have files of their own; a second probe runs the network on a handful of samples alone."""
+    small = [
+        "steps=1",
+        "batch=32",
+        "checks.judge_every=0",
+        "checks.save_every=0",
+        "system.encoder.width=24",
+        "system.encoder.depth=2",
+    ]
+    run = runs.train(
+        "ssl.dinov2_digits", [*small, "system.spread=0"], root=tmp_path / "work" / "runs", quiet=True
+    ).folder
+    monkeypatch.setattr(protocols, "_LATEST", {"dinov2/linear,cached": replace(GRID, steps=20)})
+    names = ["attentive/all@1", "dinov2/linear,cached"]
+    seen = []
+    forward = ViT.forward
+
+    @functools.wraps(forward)
+    def counted(self, x, *more, **named):
+        seen.append(len(x))
+        return forward(self, x, *more, **named)
+
+    monkeypatch.setattr(ViT, "forward", counted)
+    monkeypatch.setattr(
+        attentive, "_train", lambda x, y, c, *_: torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(c))
+    )
+    first = runs.probe(run, protocols=names).to_plain()["results"]
+    once = sum(seen)
+    seen.clear()
+    runs.probe(run, protocols=names)
+    assert once > 1797 * 4  # both splits, two protocols, two models
+    assert sum(seen) < 200
+    assert {row["protocol"] for row in first} == {"attentive/all@1", "dinov2/linear,cached@2"}
+    kept = {file.name for file in (tmp_path / "work" / "cache").rglob("*.safetensors")}
+    assert {"tokens.pooled.safetensors", "last2mean.pooled.safetensors"} <= kept

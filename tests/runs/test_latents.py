@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from tacit import recipes
-from tacit.core.errors import DataError, RecipeError
-from tacit.core.recipe import Checks, Machine
-from tacit.runs import latents, planning, train
+from tacit.core.errors import RecipeError
+from tacit.core.recipe import Checks, Machine, to_yaml
+from tacit.core.values import Batch, Facts, View
+from tacit.runs import capacity, clip_planning, controllers, latents, planning, train
 from tacit.runs.build import build, restore
+from tacit.runs.clip_planning import plan_clips
 
 
 class Known:
@@ -43,7 +47,7 @@ class Known:
 class Clips:
     """View [n 1 t 1 2]: a point that moves by its actions, and noise that no action explains."""
 
-    facts = None
+    facts = Facts(channels=1)
 
     def __init__(self, noise):
         self.noise = noise
@@ -52,8 +56,6 @@ class Clips:
         return 64
 
     def read(self, indices):
-        from tacit.core.values import Batch, View
-
         rng = torch.Generator().manual_seed(len(indices))
         action = torch.randn(len(indices), 4, 2, generator=rng)
         start = 3 * torch.randn(len(indices), 1, 2, generator=rng)
@@ -68,9 +70,12 @@ class Plain:
 
 
 def measured(monkeypatch, guess, move, noise=0.1):
-    monkeypatch.setattr(latents, "split_of", lambda recipe, split: Clips(noise))
+    for module in (latents, controllers):
+        monkeypatch.setattr(module, "split_of", lambda recipe, split: Clips(noise))
     built = replace(build(tiny()), system=Known(guess, move), views=Plain())
-    return {name: at.value for name, (at, _) in latents.measure(built, 64).items()}
+    monkeypatch.setattr(latents, "fit_controller", lambda built: lambda action, state: action)
+    rows, _ = latents.measure(built, 64)
+    return {name: models["latent actions"][0].value for name, models in rows.items() if "latent actions" in models}
 
 
 def test_additive_actions_say_the_action_and_transfer(monkeypatch):
@@ -100,12 +105,17 @@ def tiny(*more):
         [
             "data.count=48",
             "views.shrink=16",
+            "system.world.encoder.blur=0",
             "system.world.predictor.hidden=[8]",
-            "system.hidden=[8]",
+            "system.inverse.hidden=[8]",
             "system.bottleneck.width=3",
             *more,
         ],
     )
+    return small(recipe)
+
+
+def small(recipe):
     return recipe.change(
         steps=2,
         batch=16,
@@ -114,19 +124,88 @@ def tiny(*more):
     )
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """Short controllers and plans: what is tested is the wiring."""
+    for module in (latents, planning):
+        monkeypatch.setattr(module, "fit_controller", lambda built, **_: controllers.fit_controller(built, steps=3))
+    monkeypatch.setattr(latents, "_PLANNED", 4)
+    for name, value in (("_SAMPLES", 8), ("_ELITES", 2), ("_ITERATIONS", 1)):
+        monkeypatch.setattr(clip_planning, name, value)
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     return train(tiny(), root=tmp_path_factory.mktemp("runs"), name="latent", quiet=True).folder
 
 
-def test_a_run_is_measured_and_steered(run, tmp_path, monkeypatch):
+QUICK = ["steps=4", "horizon=2", "execute=2", "planner.samples=4", "planner.elites=2", "planner.iterations=1"]
+
+
+def test_a_run_is_measured_and_steered_beside_its_twin(run, tmp_path, quick):
     found = latents.evaluate_latents([run], count=32)
-    assert len(found.table.results) == 4 and "leakage" in found.text() and found.to_plain()["results"]
-    monkeypatch.setattr(latents, "fit_controller", lambda built, **_: latents.Controller(2, 32, 3).eval())
-    monkeypatch.setattr(planning, "fit_controller", latents.fit_controller)
-    quick = ["steps=4", "horizon=2", "execute=2", "planner.samples=4", "planner.elites=2", "planner.iterations=1"]
-    planned = planning.plan(run, "rooms", quick, episodes=2, references=False, out=tmp_path)
-    assert planned.outcomes["learned model"].path.shape == (2, 5, 2)
+    names = {(r.model, r.protocol.removesuffix("@1")) for r in found.table.results}
+    for pair in (
+        ("latent actions", latents.R2), ("latent actions", latents.MOTION), ("latent actions", latents.LEAKAGE),
+        ("latent actions", latents.CYCLE), ("latent actions", latents.TRANSFER), ("persistence", latents.ONE_STEP),
+        ("through the controller", latents.STEERING), ("through the controller", latents.PLANNING),
+        ("standing still", latents.PLANNING), ("drawn", latents.SAMPLED),
+    ):  # fmt: skip
+        assert pair in names, pair
+    assert "leakage" in found.text() and json.loads((run / "latents.json").read_text())["results"]
+    assert found.plot(tmp_path / "rolled.png").stat().st_size > 1000
+    known = recipes.load("latents.known_rooms", ["data.count=48", "views.shrink=16", "system.predictor.hidden=[8]"])
+    twin = train(small(known), root=tmp_path, name="known", quiet=True).folder
+    planned = planning.plan(run, "rooms", QUICK, episodes=2, references=False, beside=twin, out=tmp_path / "plan")
+    assert list(planned.outcomes) == ["learned model", "beside: known"]
+    assert all(o.path.shape == (2, 5, 2) for o in planned.outcomes.values())
+
+
+def test_perfect_transfer_has_ratio_one():
+    """Additive latents of a camera: what A did does the same to B, up to the edge that nobody has seen."""
+    built = build(small(recipes.load("latents.camera", ["data.count=24"])))
+    batch = built.source.read(range(24))
+    moved = batch.facts["position"].diff(dim=1)
+
+    class Told(Known):
+        def __init__(self):
+            super().__init__(None, None)
+
+        def encode(self, x):
+            return x.flatten(3).mean(1)
+
+        def imagine(self, z0, actions):  # the same error for every clip, whatever the latents
+            return z0.unsqueeze(1).expand(-1, actions.shape[1], -1)
+
+        def infer(self, before, after):
+            return torch.zeros(*before.shape[:-1], 2), {}
+
+    found = latents._transferred(Told(), built, moved, 24, "cpu")[latents.TRANSFER]["latent actions"]
+    assert found[0].value == 1 and found[1] == 24  # nothing is in a camera's way
+
+
+def test_planning_to_the_end_of_a_clip_finds_what_was_done():
+    """z' = z + a: the sum of the actions is the way; persistence misses all of it."""
+    rng = torch.Generator().manual_seed(0)
+    actions = torch.rand(12, 3, 2, generator=rng) * 2 - 1
+    states = torch.cat([torch.zeros(12, 1, 2), actions.cumsum(1)], 1)
+    found = plan_clips(lambda z, a: z.unsqueeze(1) + a.cumsum(1), states, actions)
+    still = actions.sum(1).abs().sum(1).numpy()
+    np.testing.assert_allclose(found["standing still"], still, rtol=1e-5)
+    assert found["planned"].mean() < 0.1 * still.mean()
+
+
+def test_sampled_latents_of_the_same_law_are_near_and_shifted_ones_far():
+    class Prior:
+        def __init__(self, shift):
+            self.shift = shift
+
+        def sample(self, count):
+            return torch.randn(count, 3, generator=torch.Generator().manual_seed(1)) + self.shift
+
+    z = torch.randn(900, 3, generator=torch.Generator().manual_seed(2))
+    near, far = (latents._sampled(Prior(s), z, 9)[latents.SAMPLED]["drawn"][0] for s in (0.0, 2.0))
+    assert abs(near.value) < 0.02 < far.low
 
 
 def test_a_controller_learns_the_latents_of_known_actions(run):
@@ -144,9 +223,26 @@ def test_bad_requests_are_refused(run, tmp_path):
     with pytest.raises(RecipeError) as two:
         latents.evaluate_latents([run, run])
     assert str(two.value) == "latent actions are measured one run at a time, found 2 run folders"
-    with pytest.raises(DataError) as plot:
-        latents.evaluate_latents([run], count=8).plot(tmp_path / "x.png")
-    assert (
-        str(plot.value)
-        == f"latent actions are measured by single numbers: there is nothing to draw into {tmp_path / 'x.png'}"
+    with pytest.raises(RecipeError) as other:
+        latents.evaluate_latents([run], overrides=["system.bottleneck.beta=1"])
+    assert str(other.value) == f"{run} holds the system it was trained with: only data and machine can be changed here"
+    with pytest.raises(RecipeError) as known:
+        capacity.capacity("latents.known_rooms", ["system.predictor.reach=1,2"], root=tmp_path)
+    assert str(known.value) == (
+        "capacity is that of latent actions, and latents.known_rooms trains a system 'world-model': take latents.noisy, for example"
     )
+
+
+def test_capacity_measures_every_point_and_continues(tmp_path, monkeypatch, quick):
+    path = tmp_path / "small.yaml"
+    path.write_text(to_yaml(tiny()))
+    calls = []
+    monkeypatch.setattr(capacity, "train", lambda recipe, **given: calls.append(recipe) or train(recipe, **given))
+    axes = ["system.bottleneck.beta=1e-2,1e-5", "data.count=32"]
+    found = capacity.capacity(path, axes, root=tmp_path, name="sweep", count=16, quiet=True)
+    assert list(found.points) == ["beta=1e-2", "beta=1e-5"] and found.plot.stat().st_size > 1000
+    assert {"one-step error", "action R2", "leakage", "cycle", "transfer", "planning, L1"} <= set(
+        found.points["beta=1e-2"]
+    )
+    assert [c.system["bottleneck"]["beta"] for c in calls] == [1e-2, 1e-5]
+    assert "beta=1e-5" in found.text() and found.to_plain()["points"]

@@ -12,7 +12,7 @@ from tacit.core.errors import DataError, RecipeError, UnknownNameError
 from tacit.core.recipe import Checks, Machine
 from tacit.core.spec import Spec
 from tacit.probing import read_records
-from tacit.runs import planning, train
+from tacit.runs import ensembles, plan_costs, planning, train
 from tacit.runs.build import build
 from tacit.worlds.rooms import Rooms, path_length, random_tasks
 from tacit.worlds.rooms.draws import keys
@@ -85,7 +85,7 @@ def test_costs_of_many_rows_in_pieces_are_those_in_one(monkeypatch):
     built = build(tiny())
     state, goal, actions = torch.randn(3, 8), torch.randn(3, 8), torch.randn(12, 4, 2)
     whole = planning.model_cost(built.system, state, goal)(actions)
-    monkeypatch.setattr(planning, "_ROWS", 5)
+    monkeypatch.setattr(plan_costs, "_ROWS", 5)
     torch.testing.assert_close(planning.model_cost(built.system, state, goal)(actions), whole)
 
 
@@ -123,10 +123,28 @@ def test_settings_are_read_with_their_faults():
     assert str(caught.value) == "execute: 5 actions of a plan of horizon=3 cannot be carried out: lower execute"
 
 
+def test_two_levels_and_an_ensemble_on_request(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(ensembles, "_CLIPS", 32)
+    small = {"samples": 8, "elites": 3, "iterations": 1}
+    levels = [f"planner.{level}.{name}={value}" for level in ("high", "low") for name, value in small.items()]
+    settings = ["steps=4", "horizon=4", "execute=4", "planner=hierarchical", "planner.hold=2", *levels, "ensemble=2"]
+    fitted = []
+    fit = ensembles.fit_ensemble
+    monkeypatch.setattr(planning, "fit_ensemble", lambda *a, **k: fitted.append(fit(*a, steps=2, **k)) or fitted[-1])
+    planned = planning.plan(run, "rooms", settings, episodes=2, references=False, out=tmp_path)
+    assert planned.outcomes["learned model"].path.shape == (2, 5, 2) and "planner hierarchical" in planned.text()
+    one, two = fitted[0]
+    pairs = zip(one.predictor.parameters(), two.predictor.parameters(), strict=True)
+    assert any(not torch.equal(p, q) for p, q in pairs) and one.encoder is not two.encoder
+    with pytest.raises(RecipeError) as alone:
+        planning.read_settings(["ensemble=1"])
+    assert str(alone.value) == "ensemble: one predictor cannot disagree: set ensemble to 2 or more, or to 0"
+
+
 def test_models_that_cannot_plan_here_are_refused(run):
     with pytest.raises(UnknownNameError) as world:
         planning.plan(run, "room")
-    assert str(world.value) == "no world named 'room'. Did you mean 'rooms'? Known: rooms."
+    assert str(world.value).startswith("no environment named 'room'. Did you mean 'rooms'? Known: ")
     joint = build(recipes.load("ssl.vicreg_digits"))
     with pytest.raises(RecipeError) as system:
         planning.check_model(joint)

@@ -29,7 +29,13 @@ def world(**settings):
 
 def make(bottleneck=KINDS[0], **settings):
     torch.manual_seed(0)
-    return Spec("system", "latent-action", world=world(**settings), bottleneck=bottleneck, hidden=(16,)).build(FACTS)
+    return Spec(
+        "system",
+        "latent-action",
+        world=world(**settings),
+        bottleneck=bottleneck,
+        inverse=Spec("inverse", "mlp", hidden=(16,)),
+    ).build(FACTS)
 
 
 def clips(rng, n=6, t=4):
@@ -130,7 +136,10 @@ def test_the_sparse_price_is_the_written_sum():
             {"inverse": Spec("inverse", "mlp")},
             "system: world.inverse: the inverse dynamics of latent actions are their own: set world.inverse=null",
         ),
-        ({"state": "tokens"}, "system: world.state: latents are inferred from pooled states: set world.state=pooled"),
+        (
+            {"state": "tokens"},
+            "system: world.state: latents between states of tokens are inferred by attention: set inverse=attention or world.state=pooled",
+        ),
     ],
 )
 def test_worlds_that_do_not_fit_are_refused(inside, sentence):

@@ -66,7 +66,7 @@ METHODS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("truncate", ["first", "random", "none"])
+@pytest.mark.parametrize("truncate", ["first", "random", "none", "packed"])
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_gives_a_finite_loss_and_a_gradient_to_all_that_learns(name, truncate):
     facts, masks, settings = METHODS[name]
@@ -116,6 +116,25 @@ def test_masks_count_alike_whatever_their_tokens():
     terms = system(batch, 0.0)
     assert batch.views["image"].how["target.0"].shape[2] != batch.views["image"].how["target.1"].shape[2]
     torch.testing.assert_close(terms["loss"].detach(), (terms["mask.0"] + terms["mask.1"]) / 2)
+
+
+@pytest.mark.parametrize("positions", ["rope", "sincos"])
+@pytest.mark.parametrize("token", [False, True])
+def test_a_packed_batch_gives_the_losses_and_gradients_of_a_padded_one(positions, token):
+    encoder = {**BARE, "positions": positions, "class_token": token}
+    found = []
+    for truncate in ("none", "packed"):
+        torch.manual_seed(0)
+        system, batch = build(CLIPS, CUBES, truncate=truncate, distance="l1", encoder=encoder)
+        terms = system.loss(batch, 0.0)
+        found.append((terms, torch.autograd.grad(terms["loss"], [p for p in system.parameters() if p.requires_grad])))
+        lengths = [batch.views["image"].how[f"lengths.{i}"] for i in range(2)]
+    assert any(len(set(rows[:, 0].tolist())) > 1 for rows in lengths)  # rows of unequal length
+    (padded, there), (packed, here) = found
+    for name, term in padded.items():
+        torch.testing.assert_close(packed[name], term, rtol=1e-5, atol=1e-6)
+    for a, b in zip(here, there, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
 def test_without_a_cut_the_loss_of_a_batch_is_the_mean_of_its_parts():

@@ -164,7 +164,7 @@ def test_the_encoder_learns_through_the_target_unless_it_is_detached(rng):
         system = make(target=target, similarity=0.0, inverse=None, steps=1)
         z, a = system._clips(batch)
         z = z.detach().requires_grad_()
-        system._error(z, a).backward()
+        system.prediction_error(z, a).backward()
         slopes[target] = z.grad
     assert slopes["live"][:, 1].abs().max() > 0 and slopes["detached"][:, 1].abs().max() == 0
     torch.testing.assert_close(slopes["live"][:, 0], slopes["detached"][:, 0])
@@ -174,7 +174,7 @@ def test_the_gradient_of_a_roll_out_is_that_of_finite_differences(rng):
     system = make(steps=3).double()
     batch = clips(rng, n=2, t=4)
     z = system.encode(batch.views["image"].data.double()).detach().requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: system._error(s, batch.action.double()), (z,))
+    assert torch.autograd.gradcheck(lambda s: system.prediction_error(s, batch.action.double()), (z,))
 
 
 def test_a_frozen_encoder_stays_as_it_is(rng):

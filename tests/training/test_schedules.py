@@ -3,7 +3,7 @@ import pytest
 from tacit.core.errors import RecipeError
 from tacit.core.spec import Spec
 from tacit.training.ema import momentum_at
-from tacit.training.schedules import Constant, Cosine, Linear
+from tacit.training.schedules import Constant, Cosine, Linear, Trapezoid
 
 
 @pytest.mark.parametrize(("step", "rate"), [(0, 0.0), (500, 0.3), (1000, 0.6), (5000, 0.352342), (9999, 0.00060002)])
@@ -29,6 +29,19 @@ def test_half_way_down_is_half_way_between_peak_and_final(schedule):
 def test_constant_stays_at_the_peak_after_its_warm_up():
     factor = Constant(warmup=0.5, start=0.0)
     assert [factor(p) for p in (0.0, 0.25, 0.5, 0.9)] == [0.0, 0.5, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("step", "rate"), [(2250, 2.5e-4), (4500, 4.25e-4), (90_000, 4.25e-4), (92_250, 2.125e-4), (94_500, 0.0)]
+)
+def test_the_rates_of_v_jepa_2_with_actions(step, rate):
+    factor = Trapezoid(warmup=4500 / 94_500, start=7.5 / 42.5, decay=4500 / 94_500)
+    assert 4.25e-4 * factor(step / 94_500) == pytest.approx(rate, abs=1e-12)
+
+
+def test_slopes_longer_than_the_run_are_refused():
+    with pytest.raises(RecipeError, match=r"warmup=0.6 and decay=0.5 are more than the run: lower one of them"):
+        Spec("schedule", "trapezoid", warmup=0.6, decay=0.5).resolve()
 
 
 def test_a_run_of_warm_up_alone_is_refused():

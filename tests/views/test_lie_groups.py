@@ -10,10 +10,10 @@ import torch
 
 from tacit.core.errors import DataError, UnknownNameError
 from tacit.ops.fields import Field
-from tacit.views.lie import BOUSSINESQ, BURGERS, GROUPS, KDV, KS, NAVIER_STOKES, FieldGroup, transform
+from tacit.views.lie import BOUSSINESQ, BURGERS, GROUPS, KDV, KS, NAVIER_STOKES, POTENTIAL, FieldGroup, transform
 
 F = torch.float64
-ZERO = {"buoyancy": torch.full((3,), 0.4, dtype=F)}
+ZERO = {"buoyancy": torch.full((3,), 0.4, dtype=F), "viscosity": torch.full((3,), 0.3, dtype=F)}
 
 
 def parameters(group, n=3, seed=0, size=0.2):
@@ -25,7 +25,8 @@ def sample(group, n=3) -> Field:
     """Arbitrary smooth data with every component of the group."""
     rng = torch.Generator().manual_seed(1)
     plane = "y" in group.variables
-    names = ["u"] if not plane else [v for v in group.variables if v in ("vx", "vy", "p", "px", "py", "s")]
+    lone = "w" if "level" in group.variables else "u"
+    names = [lone] if not plane else [v for v in group.variables if v in ("vx", "vy", "p", "px", "py", "s")]
     shape = (n, 3, 4, 5) if plane else (n, 3, 4)
     values = {name: torch.randn(*shape, dtype=F, generator=rng) for name in names}
     axes = [torch.rand(n, s, dtype=F, generator=rng).sort(1).values for s in shape[1:]]
@@ -55,6 +56,14 @@ VECTOR_FIELDS = {
         "scale": lambda z: {"x": z["x"], "t": 2 * z["t"], "u": -z["u"]},
         "projective": lambda z: {"x": z["x"] * z["t"], "t": z["t"] ** 2, "u": z["x"] - z["t"] * z["u"]},
     },
+}
+VECTOR_FIELDS["burgers-potential"] = {
+    "time": LINE["time"],
+    "shift": LINE["shift"],
+    "level": lambda z: {"w": one(z)},
+    "galilei": lambda z: {"x": z["t"], "w": z["x"]},
+    "scale": lambda z: {"x": z["x"], "t": 2 * z["t"]},
+    "projective": lambda z: {"x": z["x"] * z["t"], "t": z["t"] ** 2, "w": z["x"] ** 2 / 2 + 0.3 * z["t"]},
 }
 PLANE = {
     "time": lambda z: {"t": one(z)},
@@ -123,15 +132,16 @@ def test_identity_inverse_and_composition(equation):
         torch.testing.assert_close(got, both)
 
 
-def test_the_projective_action_composes():
+@pytest.mark.parametrize("group", [BURGERS, POTENTIAL], ids=lambda g: g.equation)
+def test_the_projective_action_composes(group):
     from tacit.views.lie.apply import act
 
-    field = sample(BURGERS)
-    first, second = BURGERS.element(parameters(BURGERS)), BURGERS.element(parameters(BURGERS, seed=5))
+    field = sample(group)
+    first, second = group.element(parameters(group), ZERO), group.element(parameters(group, seed=5), ZERO)
     twice = act(transform(field, first), second)
     for got, both in zip(as_field(twice, field), as_field(transform(field, second @ first), field), strict=True):
         torch.testing.assert_close(got, both)
-    block = first.matrix[:, 1:, 1:]
+    block = first.matrix[:, 1:3, 1:3]
     torch.testing.assert_close(torch.linalg.det(block), torch.ones(3, dtype=F))
 
 

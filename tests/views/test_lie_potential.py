@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from tacit.core.errors import DataError, UnknownNameError
-from tacit.views.lie import move_heat, move_potential, superpose
-from tacit.views.lie.apply import Points
+from tacit.core.spec import Spec
+from tacit.core.values import Batch, Facts, View
+from tacit.views.lie import BURGERS, POTENTIAL, move_heat, move_potential, superpose
+from tacit.views.lie.apply import Points, act
 from tacit.views.lie.potential import GENERATORS
 
 A, B, F = 0.7, 0.3, torch.float64
@@ -119,3 +121,46 @@ def test_what_cannot_be_moved_is_refused():
         move_heat(Points(t, (x,), {"psi": -torch.ones_like(x)}), "time", 0.1, B)
     with pytest.raises(DataError, match="superposition needs a positive heat solution and a share of 0 or more"):
         superpose(w(x, t), psi(x, t), -0.5, A, B)
+
+
+def element(group, g):
+    return group.element(g, {"viscosity": torch.full((1,), B, dtype=F)})
+
+
+def test_elements_of_the_group_map_solutions_to_solutions_and_their_slopes_are_those_of_burgers():
+    g = torch.tensor([[0.2, -0.3, 0.4, 0.5, 0.15, 0.3]], dtype=F)  # time, shift, level, galilei, scale, projective
+
+    def potential(x, t):
+        field = Points(t[None, :, None], (x[None, :, None],), {"w": -2 * B * psi(x, t).log()[None, :, None]})
+        p = act(field, element(POTENTIAL, g))
+        return p.time[0, :, 0], p.space[0][0, :, 0], p.values["w"][0, :, 0]
+
+    x, t = grid()
+    _, w_t, w_x, w_xx = derivatives(potential, x, t)
+    assert float((w_t + w_x.square() / 2 - B * w_xx).abs().max()) < 1e-10
+    x.requires_grad_()
+    u = torch.autograd.grad((-2 * B * psi(x, t).log()).sum(), x)[0]
+    field = Points(t[None, :, None], (x.detach()[None, :, None],), {"u": u[None, :, None]})
+    slope = act(field, BURGERS.element(g[:, [0, 1, 3, 4, 5]])).values["u"][0, :, 0]
+    torch.testing.assert_close(w_x, slope)
+
+
+def test_the_views_show_the_potential_of_a_heat_solution():
+    t, x = torch.linspace(0.1, 0.5, 6, dtype=F), torch.linspace(-2, 2, 8, dtype=F)
+    data = psi(x, t[:, None]).float()[None, None]
+    facts = {"time": t[None], "x": x[None], "viscosity": torch.tensor([B], dtype=F)}
+    batch = Batch({"image": View(data)}, torch.tensor([3]), facts=facts)
+    spec = Spec("views", "lie-line", equation="burgers-potential", projective=0.1, level=0.5, length=4.0, crop=(4, 6))
+    made = spec.build(Facts(channels=1, shape=(6, 8)))
+    torch.testing.assert_close(made.plain(batch).views["image"].data[0, 0], -2 * B * data[0, 0, :4, :6].log())
+    view = made(batch, 0, 0).views["a"]
+    p, q = view.how["start"][0].tolist()
+    cut = Points(
+        t[None, p : p + 4, None], (x[None, None, q : q + 6],), {"w": -2 * B * data[0, :, p : p + 4, q : q + 6].log()}
+    )
+    moved = act(cut, element(POTENTIAL, view.how["g"])).full()
+    for channel, expected in enumerate((moved.values["w"], moved.space[0], moved.time)):
+        torch.testing.assert_close(view.data[:, channel].double(), expected.double(), atol=1e-5, rtol=1e-5)
+    wrong = Batch({"image": View(-data)}, torch.tensor([3]), facts=facts)
+    with pytest.raises(DataError, match="the potential is -2 nu log psi of a positive heat solution, found -"):
+        made(wrong, 0, 0)

@@ -67,6 +67,17 @@ def test_convergence_is_of_order_four(kind):
     assert 3.8 < math.log2(float(coarse / fine)) < 5
 
 
+def test_ks_is_stepped_by_adams_to_the_digits_that_chaos_leaves():
+    settings = {"horizon": 30.0, "frames": 150, "stored": 20, "points": 128}
+    default, fine = (
+        Spec("world", "ks", **settings, **more).build().generate(0, range(2)).values["u"]
+        for more in ({}, {"method": "etdrk4", "substeps": 64})
+    )
+    coarse = Spec("world", "ks", **settings, method="etdrk4", substeps=8).build().generate(0, range(2)).values["u"]
+    error, before = (float((u - fine).norm() / fine.norm()) for u in (default, coarse))
+    assert error < 1e-8 and before > 100 * error
+
+
 def test_small_waves_disperse_and_grow_as_the_linear_equation_says():
     """KdV: a mode turns by k^3 t. KS: it grows by exp((k^2 - k^4) t), most at k^2 = 1/2."""
     x = grid(64, 2 * math.pi * math.sqrt(8))

@@ -9,6 +9,7 @@ import torch
 
 from tacit.core.errors import DataError
 from tacit.ops import interpolation, spectral
+from tacit.ops.adams import Adams, adams
 from tacit.ops.exponential import advance, etdrk4, phi
 from tacit.ops.fields import Field, difference
 
@@ -86,6 +87,24 @@ def test_etdrk4_has_order_four_with_a_nonlinearity_and_a_force():
     fine = run(640)
     slope = math.log2(abs(run(20) - fine) / abs(run(40) - fine))
     assert 3.8 < slope < 4.4
+
+
+def test_the_multistep_scheme_has_order_five_and_steps_a_linear_equation_exactly():
+    def run(steps: int) -> complex:
+        ahead = Adams(adams(torch.tensor([-2.0 + 1j]), 2.0 / steps, dtype=torch.complex128))
+        v = torch.tensor([0.5 + 0j], dtype=torch.complex128)
+        for _ in range(steps):
+            v = ahead(v, lambda u: u * u)
+        return complex(v[0])
+
+    fine = run(1280)
+    slope = math.log2(abs(run(40) - fine) / abs(run(80) - fine))
+    assert 4.7 < slope < 5.5
+    linear = torch.tensor([[-3.0, 2.0j, -1e4]], dtype=torch.complex128)
+    ahead, v = Adams(adams(linear, 0.7, dtype=torch.complex128)), torch.ones(1, 3, dtype=torch.complex128)
+    for _ in range(7):
+        v = ahead(v, torch.zeros_like)
+    torch.testing.assert_close(v, torch.exp(linear * 4.9))
 
 
 def test_nine_point_differences_have_the_published_weights_and_bear_uneven_steps():

@@ -86,3 +86,19 @@ def test_samples_and_splits_that_do_not_exist_are_refused():
         source.read([2])
     with pytest.raises(UnknownNameError, match=r"no split named 'val'. Did you mean 'valid'"):
         Spec("source", "pde", world=KDV, split="val").build()
+
+
+def test_a_fault_in_a_file_is_named_with_its_row(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    (path,) = finish_all(Job(KDV, 3, size=3), tmp_path)
+    with h5py.File(path, "a") as file:
+        file["train/pde_10-64"][2, 4, 1] = float("nan")
+        file["train/t"][1, 6:] += 9.0
+    stored = Spec("source", "pde-files", path=str(path)).build()
+    stored.read([0])
+    with pytest.raises(DataError, match=r"is not finite from frame 4 on .* \(read as row 2 of the file\)"):
+        stored.read([2])
+    with pytest.raises(
+        DataError, match=r"after frame 5, where steps are .*: cut the trajectory at the gap \(read as row 1"
+    ):
+        stored.read([1])

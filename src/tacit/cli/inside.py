@@ -51,6 +51,12 @@ def layers(
 def finetune(
     target: Network,
     overrides: Overrides = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="That of a paper by name: mae/finetune,no-randaugment, vicreg/finetune,1%; other settings do not count."
+        ),
+    ] = None,
     labels: Annotated[
         str, typer.Option(help="all, a share (1%, 10%) or k-per-class; drawn anew for each seed.")
     ] = "all",
@@ -61,6 +67,10 @@ def finetune(
     weight_decay: Annotated[float, typer.Option()] = 0.05,
     optimizer: Annotated[str, typer.Option(help="adamw or sgd.")] = "adamw",
     batch: Annotated[int, typer.Option(min=2)] = 256,
+    mixup: Annotated[float, typer.Option(min=0, help="Images blended by a share from Beta(a, a); MAE: 0.8.")] = 0.0,
+    cutmix: Annotated[float, typer.Option(min=0, help="Rectangles pasted, the same law; MAE: 1.")] = 0.0,
+    smoothing: Annotated[float, typer.Option(min=0, max=1, help="Of the labels.")] = 0.1,
+    drop_path: Annotated[float, typer.Option(min=0, max=1, help="Of the last block of a ViT; MAE: 0.1.")] = 0.0,
     seeds: Annotated[int, typer.Option(min=1)] = 1,
     scratch: Annotated[bool, typer.Option(help="Beside it the same network from its first weights.")] = True,
     out: Annotated[Path | None, typer.Option(help="Folder for the fine-tuned encoder.")] = None,
@@ -80,8 +90,14 @@ def finetune(
         layer_decay=layer_decay,
         epochs=epochs,
         batch=batch,
+        mixup=mixup,
+        cutmix=cutmix,
+        smoothing=smoothing,
+        drop_path=drop_path,
     )
-    found = runs.finetune(target, overrides or (), how=how, labels=labels, seeds=seeds, scratch=scratch, out=out)
+    found = runs.finetune(
+        target, overrides or (), how=how, protocol_name=protocol, labels=labels, seeds=seeds, scratch=scratch, out=out
+    )
     emit(found.to_plain(), as_json, found.text())
 
 

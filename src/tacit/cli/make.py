@@ -12,9 +12,10 @@ from tacit.cli.look import Json, Overrides, With, emit, use
 
 def add_to(app: typer.Typer) -> None:
     """Register the group."""
-    make_app = typer.Typer(help="Generate data: pde, rooms.", no_args_is_help=True)
+    make_app = typer.Typer(help="Generate data: pde, rooms, arm.", no_args_is_help=True)
     make_app.command("pde")(pde)
     make_app.command("rooms")(rooms)
+    make_app.command("arm")(arm)
     app.add_typer(make_app, name="make")
 
 
@@ -74,4 +75,19 @@ def rooms(
     from tacit.runs.making_rooms import make_rooms
 
     found = make_rooms(out, settings or (), count=count, split=split, shard=shard, pictures=pictures, engine=engine)
+    emit(found.to_plain(), as_json, found.text())
+
+
+def arm(
+    out: Annotated[Path, typer.Argument(help="Folder to write; the same call continues it.")],
+    settings: Overrides = None,
+    count: Annotated[int, typer.Option(min=1, help="Episodes of the split.")] = 400,
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "train",
+    engine: Annotated[str, typer.Option(help="serial, local, local:N, dask://host:port or ray.")] = "serial",
+    as_json: Json = False,
+) -> None:
+    """Write episodes of the simulated arm, one .npz each: tacit make arm data/arm --count 400 steps=20 side=64."""
+    from tacit.runs.making_arm import make_arm
+
+    found = make_arm(out, settings or (), count=count, split=split, engine=engine)
     emit(found.to_plain(), as_json, found.text())

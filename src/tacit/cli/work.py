@@ -153,6 +153,9 @@ def probe(
     factor: Annotated[
         list[str] | None, typer.Option("--factor", help="A named factor to probe beside the label; may be repeated.")
     ] = None,
+    head: Annotated[
+        Path | None, typer.Option(help="A published attentive probe to score as it is, with one --protocol.")
+    ] = None,
     with_: With = None,
     as_json: Json = False,
 ) -> None:
@@ -163,7 +166,7 @@ def probe(
     from tacit import runs
 
     use(with_)
-    found = runs.probe(target, overrides or (), seeds=seeds, protocols=protocol, factors=factor or ())
+    found = runs.probe(target, overrides or (), seeds=seeds, protocols=protocol, factors=factor or (), head=head)
     emit(found.to_plain(), as_json, found.text())
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tacit.core.ranks import Ranks
     from tacit.core.values import Batch, Facts, Features, Score
 
-__all__ = ["Distils", "Encodes", "Imagines", "Judge", "Objective", "Predicts", "Source", "System", "Views"]
+__all__ = ["Distils", "Draws", "Encodes", "Imagines", "Judge", "Objective", "Predicts", "Source", "System", "Views"]
 
 
 @runtime_checkable
@@ -30,6 +30,15 @@ class Source(Protocol):
 
     def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
         """Batch with the one view 'image' (raw: uint8 or float [n c h w], or a list where sizes differ); facts has 'label' if known."""
+        ...
+
+
+@runtime_checkable
+class Draws(Protocol):
+    """A source that draws what an epoch reads: clips of videos, samples of a mixture. Its own `read` draws nothing."""
+
+    def at(self, seed: int, epoch: int) -> Source:
+        """The source of this epoch: as long, and a function of (seed, epoch)."""
         ...
 
 

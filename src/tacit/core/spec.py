@@ -28,6 +28,7 @@ __all__ = [
     "InverseSpec",
     "ObjectiveSpec",
     "OptimizerSpec",
+    "PlannerSpec",
     "PredictorSpec",
     "RegulariserSpec",
     "Role",
@@ -123,6 +124,7 @@ ViewSpec = Annotated[Spec, Role("view")]
 EncoderSpec = Annotated[Spec, Role("encoder")]
 HeadSpec = Annotated[Spec, Role("head")]
 PredictorSpec = Annotated[Spec, Role("predictor")]
+PlannerSpec = Annotated[Spec, Role("planner")]
 DynamicsSpec = Annotated[Spec, Role("dynamics")]
 InverseSpec = Annotated[Spec, Role("inverse")]
 RegulariserSpec = Annotated[Spec, Role("regulariser")]

@@ -67,7 +67,7 @@ class Facts:
 
     shape: (h, w) of every sample, or None where sizes differ. classes: their names, empty without labels.
     mean, std: per channel, of values in [0, 1], used to normalise. factors: named quantities in `Batch.facts` beside 'label'.
-    rate: frames per second of sequences.
+    rate: frames per second of sequences. frames: of every clip, where heights and widths differ and `shape` is None.
     """
 
     channels: int
@@ -78,6 +78,7 @@ class Facts:
     action_dim: int = 0
     factors: tuple[str, ...] = ()
     rate: float | None = None
+    frames: int | None = None
 
 
 @dataclass(frozen=True)

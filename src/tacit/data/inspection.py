@@ -13,8 +13,9 @@ import numpy as np
 from tacit.core.errors import DataError
 from tacit.core.spec import Spec
 from tacit.data.checks import LOOKED_AT, MIB, evenly
+from tacit.data.episode_reports import READERS, EpisodeReport, inspect_episodes
 from tacit.data.layouts import Layout, recognise
-from tacit.data.samples import StoredSource
+from tacit.data.samples import Looks, StoredSource
 
 __all__ = ["Report", "SplitReport", "inspect", "layout_of"]
 
@@ -96,9 +97,11 @@ def build(layout: Layout, split: str, settings: dict[str, Any]) -> StoredSource:
     return Spec("source", layout.kind, **{**settings, **where, "split": split}).build()
 
 
-def inspect(path: str | Path | None = None, *, kind: str | None = None, **settings: Any) -> Report:
+def inspect(path: str | Path | None = None, *, kind: str | None = None, **settings: Any) -> Report | EpisodeReport:
     """A report on every split at `path` (none for kind='digits'); settings are those of the source. Reads about 1,000 samples."""
     layout = layout_of(path, kind)
+    if layout.kind in READERS:
+        return inspect_episodes(layout, settings)
     sources = {split: build(layout, split, settings) for split in layout.splits}
     first = sources.get("train", next(iter(sources.values())))
     facts = build(layout, first.split, {**settings, "unreadable": "skip"}).facts if _skips(layout) else first.facts
@@ -110,7 +113,7 @@ def inspect(path: str | Path | None = None, *, kind: str | None = None, **settin
 
 
 def _skips(layout: Layout) -> bool:
-    return layout.kind in ("folder", "parquet", "listing", "hf-disk", "tar", "beton")
+    return layout.kind in ("folder", "parquet", "listing", "hf-disk", "tar", "beton", "video")
 
 
 def _split(source: StoredSource) -> SplitReport:
@@ -141,7 +144,7 @@ def _split(source: StoredSource) -> SplitReport:
         ids=(int(ids[0]), int(ids[-1])),
         held=held if source.fits_in_memory() else 0,
         digest=source.digest(),
-        notes=source.notes,
+        notes=source.notes + (items.summary() if isinstance(items, Looks) else ()),
     )
 
 

@@ -7,13 +7,16 @@ from typing import Any
 
 from tacit.core.errors import DataError, UnknownNameError, unknown
 from tacit.core.spec import Spec
-from tacit.data import arrays, arrow, beton, cifar, fixed, folder, listing, parquet, tars
+from tacit.data import arrays, arrow, beton, cifar, fixed, folder, listing, parquet, tars, video
 from tacit.data.checks import checked_path, listed
+from tacit.data.episode_reports import READERS as _EPISODES
 from tacit.data.samples import Layout, StoredSource
 
 __all__ = ["Layout", "open_source", "recognise"]
 
 _READERS = {
+    **_EPISODES,
+    "video": video.recognise,
     "cifar": cifar.recognise,
     "stl10": fixed.recognise_stl10,
     "svhn": fixed.recognise_svhn,
@@ -46,7 +49,7 @@ def recognise(path: str | Path, kind: str | None = None) -> Layout:
         )
     if root.is_file():
         raise DataError(
-            f"{root}: this file is none that can be read; single files may be .npy, .npz, .parquet, .tar or .beton, "
+            f"{root}: this file is none that can be read; single files may be .npy, .npz, .parquet, .tar, .beton or lists of videos, "
             "other kinds are folders: give the folder that holds the file"
         )
     there = [entry.name + "/" * entry.is_dir() for entry in listed(root)]
@@ -56,7 +59,8 @@ def recognise(path: str | Path, kind: str | None = None) -> Layout:
     raise DataError(
         f"{root}: no known layout; found {found}. Looked for CIFAR archives (cifar-10-batches-py and the like), STL-10, SVHN, "
         "Tiny ImageNet, Places365, iNaturalist, VOC, Hugging Face data sets, .parquet, .tar and .beton files, "
-        ".npy and .npz arrays (train.npy, x_train, images), and picture files at any depth"
+        ".npy and .npz arrays (train.npy, x_train, images), lists and folders of videos, episodes with actions (LeRobot, Minari, OGBench, "
+        "D4RL, DROID, RECON, folders of .npz, Parquet with a row a step), and picture files at any depth"
     )
 
 

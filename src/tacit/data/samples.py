@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from tacit.core.errors import DataError, RecipeError
 from tacit.core.values import Batch, Facts, View
 from tacit.data.checks import LOOKED_AT, MIB, content_hash, evenly, statistics
 
-__all__ = ["Held", "Items", "Layout", "StoredSource"]
+__all__ = ["Held", "Items", "Layout", "Look", "Looks", "StoredSource"]
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,29 @@ class Items(Protocol):
 
     def fingerprint(self) -> str:
         """Hexadecimal digits that change when the samples do."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What reading all of a sample has shown: its size, a hash of its content, whether all values are the same, and oddities."""
+
+    size: tuple[int, ...]
+    content: bytes
+    constant: bool
+    remarks: tuple[tuple[str, str], ...] = ()
+
+
+@runtime_checkable
+class Looks(Protocol):
+    """Items of which `image` gives only a part: `look` reads all of a sample, for verification."""
+
+    def look(self, i: int) -> Look:
+        """All of sample i; raises DataError with the reason when it cannot be read."""
+        ...
+
+    def summary(self) -> tuple[str, ...]:
+        """Sentences about the samples whose `size` was asked for."""
         ...
 
 
@@ -195,6 +218,15 @@ class StoredSource:
                     self._held = self._load()
         return None if self._held is None else self._held[0]
 
+    @property
+    def replacing(self) -> bool:
+        """Whether the next readable sample stands in for one that cannot be read; its id is then that of the one that stands in."""
+        return self._unreadable == "skip"
+
+    def name(self, i: int) -> str:
+        """Where people find sample i: a file, or a file and a row."""
+        return self.items.name(i)
+
     def size_in_memory(self) -> int:
         """Bytes of all decoded samples, 0 where their sizes differ."""
         if self.items.shape is None:
@@ -287,7 +319,7 @@ class StoredSource:
 
 
 def _same_shape(picture: Tensor, items: Items) -> None:
-    h, w = picture.shape[1:]
+    h, w = picture.shape[-2:]
     if items.shape is not None and (h, w) != items.shape:
         raise DataError(f"it is {h}x{w} where all were {items.shape[0]}x{items.shape[1]} when the set was opened")
 

@@ -32,7 +32,7 @@ from tacit.data.images import EXTENSIONS
 from tacit.data.ranges import Ranges
 from tacit.data.samples import Layout
 
-__all__ = ["TarSource", "recognise"]
+__all__ = ["TarSource", "label_of", "ranges_of", "recognise", "samples", "splits_of"]
 
 _TRAIN, _VAL = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"
 _DEVKIT = "ILSVRC2012_devkit_t12"
@@ -83,7 +83,8 @@ def _split_of(file: Path, root: Path) -> str:
     return "train"
 
 
-def _splits(root: Path) -> dict[str, list[Path]]:
+def splits_of(root: Path) -> dict[str, list[Path]]:
+    """The .tar archives at or below a path, by the split that their names say."""
     splits: dict[str, list[Path]] = defaultdict(list)
     for file in _archives(root):
         splits[_split_of(file, root)].append(file)
@@ -92,7 +93,7 @@ def _splits(root: Path) -> dict[str, list[Path]]:
 
 def recognise(path: Path) -> Layout | None:
     """A .tar file, or a folder whose files at any depth are .tar archives."""
-    splits = _splits(path)
+    splits = splits_of(path)
     if not splits:
         return None
     count = sum(map(len, splits.values()))
@@ -121,7 +122,7 @@ class TarSource(EncodedSource):
         memory: Annotated[int, Ge(0)] = 1024,
     ) -> None:
         root = checked_path(path)
-        splits = _splits(root)
+        splits = splits_of(root)
         if not splits:
             raise DataError(
                 f"{root}: no .tar archive at this path or below it; compressed ones cannot be read by index: unpack them to .tar"
@@ -156,13 +157,13 @@ def _webdataset(files: Sequence[Path], root: Path) -> tuple[Ranges, NDArray[np.i
     found: list[_Member] = []
     labels: list[int] = []
     for number, file in enumerate(files):
-        for key, parts in _samples(file):
+        for key, parts in samples(file):
             pictures = [member for extension, member in parts.items() if f".{extension}" in EXTENSIONS]
             if not pictures:
                 continue
             which.append(number)
             found.append(pictures[0])
-            label = _label(file, key, parts)
+            label = label_of(file, key, parts)
             if label is not None:
                 labels.append(label)
     if labels and len(labels) < len(found):
@@ -172,14 +173,14 @@ def _webdataset(files: Sequence[Path], root: Path) -> tuple[Ranges, NDArray[np.i
         )
     if not found:
         raise DataError(f"{files[0]}: holds no picture; looked for members {', '.join(sorted(EXTENSIONS))}")
-    store = _ranges(files, which, found, root)
+    store = ranges_of(files, which, found, root)
     if not labels:
         return store, None, ()
     checked = checked_labels(np.array(labels), len(found), None, str(files[0].parent))
     return store, checked, tuple(map(str, range(int(checked.max()) + 1)))
 
 
-def _samples(file: Path) -> Iterator[tuple[str, dict[str, _Member]]]:
+def samples(file: Path) -> Iterator[tuple[str, dict[str, _Member]]]:
     """Members with one key, which ends at the first dot of the base name, stand in a row."""
     key, parts = "", dict[str, _Member]()
     for member in _members(file):
@@ -194,7 +195,8 @@ def _samples(file: Path) -> Iterator[tuple[str, dict[str, _Member]]]:
         yield key, parts
 
 
-def _label(file: Path, key: str, parts: dict[str, _Member]) -> int | None:
+def label_of(file: Path, key: str, parts: dict[str, _Member]) -> int | None:
+    """The class of a sample from its .cls or .json, or None."""
     for extension in ("cls", "json"):
         if extension not in parts:
             continue
@@ -217,7 +219,8 @@ def _label(file: Path, key: str, parts: dict[str, _Member]) -> int | None:
     return None
 
 
-def _ranges(files: Sequence[Path], which: Sequence[int], found: Sequence[_Member], root: Path) -> Ranges:
+def ranges_of(files: Sequence[Path], which: Sequence[int], found: Sequence[_Member], root: Path) -> Ranges:
+    """A store of these members."""
     starts = np.array([member.start for member in found], dtype=np.int64)
     sizes = np.array([member.size for member in found], dtype=np.int64)
     return Ranges(files, np.array(which, dtype=np.int64), starts, sizes, [member.name for member in found], root)
@@ -235,12 +238,12 @@ def _imagenet_train(file: Path, root: Path) -> tuple[Ranges, NDArray[np.int64], 
         found.extend(own)
         labels.extend([label] * len(own))
     classes = tuple(member.name.removesuffix(".tar") for member in inner)
-    return _ranges([file], [0] * len(found), found, root), np.array(labels, dtype=np.int64), classes
+    return ranges_of([file], [0] * len(found), found, root), np.array(labels, dtype=np.int64), classes
 
 
 def _imagenet_val(file: Path, root: Path) -> tuple[Ranges, NDArray[np.int64] | None, tuple[str, ...]]:
     found = sorted(_members(file), key=lambda member: member.name)
-    store = _ranges([file], [0] * len(found), found, root)
+    store = ranges_of([file], [0] * len(found), found, root)
     devkit = _devkit(file.parent)
     if devkit is None:
         return store, None, ()

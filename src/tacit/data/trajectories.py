@@ -16,10 +16,25 @@ from numpy.typing import NDArray
 from tacit.core.errors import DataError
 from tacit.core.parts import part
 from tacit.core.values import Batch, Facts, View
+from tacit.data.samples import Layout
 
-__all__ = ["Trajectories", "TrajectoryViews"]
+__all__ = ["Trajectories", "TrajectoryViews", "recognise"]
 
+_SPLITS = ("train", "valid", "test")
 _STATISTICS = 64  # clips from which mean and deviation of the pictures are taken
+
+
+def recognise(path: Path) -> Layout | None:
+    """A folder with train/ (and valid/, test/) of .npz files that hold frames and actions."""
+    there = tuple(s for s in _SPLITS if path.is_dir() and any((path / s).glob("*.npz")))
+    if "train" not in there:
+        return None
+    try:
+        with np.load(next(iter(sorted((path / "train").glob("*.npz")))), allow_pickle=False) as given:
+            fits = {"frames", "actions"} <= set(given.files)
+    except (ValueError, OSError, EOFError, BadZipFile):
+        return None
+    return Layout("trajectories", str(path), there, "an .npz an episode") if fits else None
 
 
 @part("source", "trajectories")
@@ -77,6 +92,15 @@ class Trajectories:
     def __len__(self) -> int:
         return len(self._starts)
 
+    def lengths(self) -> NDArray[np.int64]:
+        """Frames of the episodes."""
+        return np.array([len(e["frames"]) for e in self._episodes], dtype=np.int64)
+
+    def name(self, i: int) -> str:
+        """Episode and first frame of clip i."""
+        episode, start = self._starts[i]
+        return f"{self._paths[episode].name} from frame {start}"
+
     def digest(self) -> str:
         """Changes with the files and the windows."""
         files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in self._paths]
@@ -128,7 +152,7 @@ def _read(path: Path, window: int) -> dict[str, NDArray[Any]]:
 
 @part("views", "trajectories")
 class TrajectoryViews:
-    """The one view 'image' of own trajectories: values over 255, standardised by the statistics of the data; no augmentation."""
+    """The one view 'image' of trajectories, standardised by the statistics of the data; no augmentation. Bytes are taken over 255 first."""
 
     names: tuple[str, ...] = ("image",)
 
@@ -146,4 +170,5 @@ class TrajectoryViews:
             raise DataError("views 'trajectories' need clips of one size, found a list of different ones")
         shape = (1, -1, *(1,) * (data.ndim - 2))
         mean, std = (torch.tensor(v, device=data.device).view(shape) for v in (self.facts.mean, self.facts.std))
-        return Batch({"image": View((data.float() / 255 - mean) / std)}, batch.ids, batch.action, batch.facts)
+        x = data.float() / 255 if data.dtype == torch.uint8 else data.float()
+        return Batch({"image": View((x - mean) / std)}, batch.ids, batch.action, batch.facts)

@@ -15,8 +15,9 @@ import numpy as np
 
 from tacit.core.errors import DataError
 from tacit.data.checks import NotFiniteError, content_hash
+from tacit.data.episode_reports import READERS, EpisodeVerification, verify_episodes
 from tacit.data.inspection import build, layout_of
-from tacit.data.samples import StoredSource
+from tacit.data.samples import Look, Looks, StoredSource
 
 __all__ = ["Finding", "Verification", "verify"]
 
@@ -29,6 +30,8 @@ What = Literal[
     "odd-size",
     "class-in-one-split",
     "class-without-samples",
+    "short",
+    "variable-rate",
 ]
 _FAULTS: tuple[What, ...] = ("unreadable", "not-finite", "leak")
 _CHUNK = 64  # samples a thread takes at once
@@ -98,6 +101,7 @@ class _Seen:
     content: bytes = b""
     constant: bool = False
     finding: Finding | None = None
+    remarks: tuple[Finding, ...] = ()
 
 
 def verify(
@@ -107,12 +111,14 @@ def verify(
     progress: Callable[[int, int], None] | None = None,
     workers: int = 0,
     **settings: Any,
-) -> Verification:
+) -> Verification | EpisodeVerification:
     """Read every sample at `path` in `workers` threads (0: one a core). `progress(done, total)` is called from this thread.
 
     Two samples are the same when their decoded pixels are. Leaks: the same sample in two splits.
     """
     layout = layout_of(path, kind)
+    if layout.kind in READERS:
+        return verify_episodes(layout, settings, progress)
     sources: dict[str, StoredSource] = {}
     findings: list[Finding] = []
     for split in layout.splits:
@@ -135,8 +141,9 @@ def verify(
                     progress(done, total)
     for split, found in seen.items():
         findings.extend(sample.finding for sample in found if sample.finding is not None)
+        findings.extend(remark for sample in found for remark in sample.remarks)
         findings.extend(_odd(found, sources[split].items.name))
-    findings.extend(_doubles(seen, sources))
+    findings.extend(_doubles(seen, sources, "video" if layout.kind == "video" else "picture"))
     findings.extend(_classes(sources))
     unique = tuple(dict.fromkeys(findings))
     return Verification(layout.kind, layout.path, {split: len(found) for split, found in seen.items()}, unique)
@@ -148,13 +155,18 @@ def _look(source: StoredSource, start: int) -> list[_Seen]:
 
 def _see(source: StoredSource, i: int) -> _Seen:
     try:
-        picture = source.items.image(i)
+        seen = source.items.look(i) if isinstance(source.items, Looks) else _looked_at(source.items.image(i).numpy())
     except DataError as error:
         name = source.items.name(i)
         what: What = "not-finite" if isinstance(error, NotFiniteError) else "unreadable"
         return _Seen(finding=Finding(what, (name,), f"{name}: {error}"))
-    values = picture.numpy()
-    return _Seen(values.shape, content_hash(values), bool((values == values[:, :1, :1]).all()))
+    name = source.items.name(i) if seen.remarks else ""
+    remarks = tuple(Finding(what, (name,), f"{name}: {sentence}") for what, sentence in seen.remarks)  # type: ignore[arg-type]
+    return _Seen(seen.size, seen.content, seen.constant, remarks=remarks)
+
+
+def _looked_at(values: np.ndarray) -> Look:
+    return Look(values.shape, content_hash(values), bool((values == values[:, :1, :1]).all()))
 
 
 def _odd(found: list[_Seen], name: Callable[[int], str]) -> Iterator[Finding]:
@@ -173,7 +185,7 @@ def _odd(found: list[_Seen], name: Callable[[int], str]) -> Iterator[Finding]:
             yield Finding("odd-size", (name(i),), f"{name(i)}: {own} pixels where {count} others have {others}")
 
 
-def _doubles(seen: dict[str, list[_Seen]], sources: dict[str, StoredSource]) -> Iterator[Finding]:
+def _doubles(seen: dict[str, list[_Seen]], sources: dict[str, StoredSource], word: str) -> Iterator[Finding]:
     places: dict[bytes, list[tuple[str, int]]] = defaultdict(list)
     for split, found in seen.items():
         for i, sample in enumerate(found):
@@ -185,9 +197,9 @@ def _doubles(seen: dict[str, list[_Seen]], sources: dict[str, StoredSource]) -> 
         names = tuple(sources[split].items.name(i) for split, i in same)
         splits = tuple(dict.fromkeys(split for split, _ in same))
         if len(splits) > 1:
-            yield Finding("leak", names, f"the same picture is in {_and(splits)}: {_and(names)}")
+            yield Finding("leak", names, f"the same {word} is in {_and(splits)}: {_and(names)}")
         else:
-            yield Finding("duplicate", names, f"the same picture is {len(names)} times in {splits[0]}: {_and(names)}")
+            yield Finding("duplicate", names, f"the same {word} is {len(names)} times in {splits[0]}: {_and(names)}")
 
 
 def _classes(sources: dict[str, StoredSource]) -> Iterator[Finding]:

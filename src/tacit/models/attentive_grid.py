@@ -7,8 +7,9 @@ depth 1 the tokens are normalised once for all probes, and no probe maps them (s
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +27,8 @@ DECAYS = (0.8, 0.4, 0.1, 0.01)  # V-JEPA 2's 20 heads for video classification
 class AttentiveGrid(nn.Module):
     """One probe for each rate and decay; all start from weights of their own. Logits [g n c] of tokens [n t d].
 
+    classes: a number, or task -> number, with one query each; then logits and labels are a dict by task. pairs: the rates and decays one by
+    one, in place of the product of `rates` and `decays`.
     Source: arXiv 2506.09985, which trains 20 heads on the same features and reports the best on the validation set: choose on one set and
     report on another.
     """
@@ -33,17 +36,18 @@ class AttentiveGrid(nn.Module):
     def __init__(
         self,
         dim: int,
-        classes: int,
+        classes: int | Mapping[str, int],
         *,
         heads: int = 16,
         depth: int = 4,
         rates: Sequence[float] = RATES,
         decays: Sequence[float] = DECAYS,
+        pairs: Sequence[tuple[float, float]] = (),
         mlp_ratio: float = 4.0,
         eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.settings = list(product(rates, decays))
+        self.settings = list(pairs or product(rates, decays))
         probes = [
             AttentiveProbe(dim, classes, heads=heads, depth=depth, mlp_ratio=mlp_ratio, eps=eps) for _ in self.settings
         ]
@@ -52,7 +56,7 @@ class AttentiveGrid(nn.Module):
         self.stacked = nn.ParameterList(
             nn.Parameter(torch.stack([state[name] for state in states])) for name in self.names
         )
-        self.heads, self.depth, self.eps = heads, depth, eps
+        self.heads, self.depth, self.eps, self.tasks = heads, depth, eps, probes[0].tasks
         self._means = [torch.zeros_like(p) for p in self.stacked]
         self._squares = [torch.zeros_like(p) for p in self.stacked]
         self._steps = 0
@@ -60,13 +64,16 @@ class AttentiveGrid(nn.Module):
     def __len__(self) -> int:
         return len(self.settings)
 
-    def forward(self, tokens: Float[Tensor, "n t d"]) -> Float[Tensor, "g n c"]:
-        """The logits of every probe."""
+    def forward(self, tokens: Float[Tensor, "n t d"]) -> Any:
+        """The logits [g n c] of every probe, a dict of them where there are several tasks."""
         state = dict(zip(self.names, self.stacked, strict=True))
         x = tokens
         for i in range(self.depth - 1):
             x = self._block(x, _Names(state, f"pooler.blocks.{i}."))
         pooled = self._cross(x, state["pooler.query_tokens"], _Names(state, "pooler.cross_attention_block."))
+        if self.tasks:
+            own = _Names(state, "")
+            return {task: own.linear(pooled[:, :, i], f"{task}_classifier") for i, task in enumerate(self.tasks)}
         return _Names(state, "").linear(pooled[:, :, 0], "linear")
 
     def _block(self, x: Tensor, at: _Names) -> Float[Tensor, "g n t d"]:
@@ -105,15 +112,32 @@ class AttentiveGrid(nn.Module):
 
         All parameters decay and no gradient is clipped, as published.
         """
-        self._steps += 1
         factor = (1 + math.cos(math.pi * progress)) / 2
+        self.move(
+            [factor * rate for rate, _ in self.settings], [decay for _, decay in self.settings], betas=betas, eps=eps
+        )
+
+    @torch.no_grad()
+    def move(
+        self, rates: Sequence[float], decays: Sequence[float], *, clip: float | None = None, exempt: bool = False,
+        betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+    ) -> None:  # fmt: skip
+        """One AdamW step of every probe with these rates and decays. clip: the largest norm of a probe's gradient; exempt: biases and norms
+        do not decay (V-JEPA)."""
+        self._steps += 1
         first, second = (1 - beta**self._steps for beta in betas)
+        if clip is not None:
+            squares = [p.grad.flatten(1).square().sum(1) for p in self.stacked if p.grad is not None]
+            share = (clip / (torch.stack(squares).sum(0).sqrt() + 1e-6)).clamp(max=1.0)
+            for p in self.stacked:
+                if p.grad is not None:
+                    p.grad.mul_(share.view(-1, *[1] * (p.ndim - 1)))
         for p, mean, square in zip(self.stacked, self._means, self._squares, strict=True):
             if p.grad is None:
                 continue
             shape = (-1, *[1] * (p.ndim - 1))
-            rate = factor * p.new_tensor([rate for rate, _ in self.settings]).view(shape)
-            decay = p.new_tensor([decay for _, decay in self.settings]).view(shape)
+            rate = p.new_tensor(rates).view(shape)
+            decay = 0.0 if exempt and p.ndim == 2 else p.new_tensor(decays).view(shape)
             mean.lerp_(p.grad, 1 - betas[0])
             square.mul_(betas[1]).addcmul_(p.grad, p.grad, value=1 - betas[1])
             p.mul_(1 - rate * decay).sub_(rate / first * mean / ((square / second).sqrt() + eps))

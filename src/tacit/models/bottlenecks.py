@@ -1,7 +1,7 @@
 """What keeps a latent action small, so that it says what was done and not what came of it. Legend: n transitions, d latent numbers.
 
-Each takes the raw output [n inputs] of inverse dynamics and returns the latent [n d] and its weighted terms. Source: LAWM
-(arXiv 2601.05230).
+Each takes the raw output [n inputs] of inverse dynamics and returns the latent [n d] and its weighted terms; `sample` draws latents
+from what the constraint alone says of them, without data. Source: LAWM (arXiv 2601.05230).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Lt
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tacit.core.errors import RecipeError
 from tacit.core.parts import part
 from tacit.core.ranks import ALONE, Ranks
 from tacit.ops.covariance import centred, off_diagonal_energy, variance
@@ -36,6 +37,12 @@ class Free(nn.Module):
     def forward(self, raw: Float[Tensor, "n d"], ranks: Ranks = ALONE) -> Found:  # noqa: ARG002
         """The latent as it is."""
         return raw, {}
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        """Nothing is known of unconstrained latents."""
+        raise RecipeError(
+            "bottleneck 'free' has no prior to draw latents from: train with sparse, noisy or vq to sample latent actions"
+        )
 
 
 @part("bottleneck", "sparse")
@@ -73,6 +80,18 @@ class Sparse(nn.Module):
         price = ranks.total(energy.mean()) / ranks.size + spread + apart + middle
         return raw, {"sparse": self.weight * price}
 
+    def sample(self, count: int, generator: torch.Generator, steps: int = 1000, rate: float = 0.02) -> Tensor:
+        """Langevin on exp(-E) with the energy of one latent: z <- z - rate / 2 dE/dz + sqrt(rate) N(0, I), from N(0, I)."""
+        d = self.width
+        least = d**0.5 if self.compat == "official" else float(d)
+        device = generator.device
+        z = torch.randn(count, d, generator=generator, device=device)
+        for _ in range(steps):
+            inside = (z.square().sum(1, keepdim=True) < least).to(z)
+            slope = self.l1 * z.sign() - 2 * inside * z
+            z = z - rate / 2 * slope + rate**0.5 * torch.randn(z.shape, generator=generator, device=device)
+        return z
+
 
 @part("bottleneck", "noisy")
 class Noisy(nn.Module):
@@ -93,14 +112,20 @@ class Noisy(nn.Module):
         z = mu + (0.5 * log_variance).exp() * torch.randn_like(mu) if self.training else mu
         return z, {"divergence": self.beta * ranks.total(divergence.mean()) / ranks.size}
 
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """The prior N(0, I)."""
+        return torch.randn(count, self.width, generator=generator, device=generator.device)
+
 
 @part("bottleneck", "vq")
 class Quantised(nn.Module):
-    """One of `codes` vectors: the nearest one, and the gradient straight through.
+    """One of `codes` vectors of `width` numbers, `slots` times: the nearest one, and the gradient straight through.
 
-    update 'ema': codes follow the mean of what chose them (decay), and commitment * mean (z - code)^2 draws latents to them. 'noise':
-    NSVQ, z + |z - code| * noise / |noise| in training, so that codes learn by gradient. Codes that nothing chose for `patience` steps
-    are put where a latent of the batch is. Source: arXiv 1711.00937; NSVQ 10.1109/ACCESS.2022.3168670; reset as in LAWM and LAPA.
+    update 'ema': codes follow the mean of what chose them (decay), and commitment * mean (z - code)^2 draws latents to them.
+    'gradient': the first form, mean (code - z)^2 draws the codes instead. 'noise': NSVQ, z + |z - code| * noise / |noise| in
+    training, so that codes learn by gradient. Codes that nothing chose for `patience` steps
+    are put where a latent of the batch is. All slots share the codes: a latent is one of codes^slots (LAPA: 8 codes, 4 slots).
+    Source: arXiv 1711.00937; NSVQ 10.1109/ACCESS.2022.3168670; reset as in LAWM and LAPA.
     """
 
     codebook: Tensor
@@ -113,16 +138,18 @@ class Quantised(nn.Module):
         *,
         width: Width = 16,
         codes: Annotated[int, Ge(2)] = 16,
-        update: Literal["ema", "noise"] = "ema",
+        update: Literal["ema", "gradient", "noise"] = "ema",
         decay: Annotated[float, Ge(0), Lt(1)] = 0.99,
         commitment: Weight = 0.25,
         patience: Annotated[int, Gt(0)] = 50,
+        slots: Annotated[int, Gt(0)] = 1,
     ) -> None:
         super().__init__()
-        self.width = self.inputs = width
+        self.width = self.inputs = slots * width
+        self.slots = slots
         self.update, self.decay, self.commitment, self.patience = update, decay, commitment, patience
         first = torch.randn(codes, width)
-        if update == "noise":
+        if update != "ema":
             self.codebook = nn.Parameter(first)
         else:
             self.register_buffer("codebook", first)
@@ -131,17 +158,27 @@ class Quantised(nn.Module):
         self.register_buffer("idle", torch.zeros(codes, dtype=torch.int64))
 
     def nearest(self, raw: Float[Tensor, "n d"]) -> Tensor:
-        """The index [n] of the code that is nearest to each latent."""
-        return torch.cdist(raw.detach().float(), self.codebook.detach().float()).argmin(1)
+        """The index [n * slots] of the code that is nearest to each slot of each latent."""
+        each = raw.detach().float().reshape(-1, self.codebook.shape[1])
+        return torch.cdist(each, self.codebook.detach().float()).argmin(1)
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Codes as often as they were chosen lately, each slot by itself (all alike where codes learn by gradient)."""
+        chosen = torch.multinomial(
+            self.usage.to(generator.device), count * self.slots, replacement=True, generator=generator
+        )
+        return self.codebook.detach()[chosen].reshape(count, -1)
 
     def forward(self, raw: Float[Tensor, "n d"], ranks: Ranks = ALONE) -> Found:
-        """The code, and what draws latents to it."""
-        chosen = self.nearest(raw)
+        """The codes, and what draws latents to them."""
+        chosen, raw = self.nearest(raw), raw.reshape(-1, self.codebook.shape[1])
         code = self.codebook[chosen]
         terms = {}
-        if self.update == "ema":
+        if self.update != "noise":
             away = (raw - code.detach()).square().mean()
             terms["commitment"] = self.commitment * ranks.total(away) / ranks.size
+            if self.update == "gradient":
+                terms["codes"] = ranks.total((code - raw.detach()).square().mean()) / ranks.size
             z = raw + (code - raw).detach()
         elif self.training:
             noise = torch.randn_like(raw)
@@ -150,7 +187,7 @@ class Quantised(nn.Module):
             z = code
         if self.training:
             self._remember(raw.detach(), chosen, ranks)
-        return z, terms
+        return z.reshape(-1, self.width), terms
 
     @torch.no_grad()
     def _remember(self, raw: Tensor, chosen: Tensor, ranks: Ranks) -> None:

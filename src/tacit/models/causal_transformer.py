@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -72,15 +72,45 @@ class CausalTransformer(nn.Module):
                 f"dynamics 'causal-transformer' sees {self.context} frames, found {t}: shorten the clips to {self.context + 1} frames "
                 "(data.frames), or raise system.predictor.frames"
             )
-        x = states.reshape(n, t, self.places, self.dim)
+        x, by = self._tokens(states.reshape(n, t, self.places, self.dim), actions, 0)
+        mask = self.seen[: x.shape[1], : x.shape[1]]
+        for block in self.blocks:
+            x = block(x, mask, by)
+        return self.norm(x)[..., : self.dim].reshape(states.shape)
+
+    def _tokens(self, x: Tensor, actions: Tensor, first: int) -> tuple[Tensor, Tensor | None]:
+        """Tokens [n t*k w] of states [n t k d] at positions from `first` on, and what modulates each of them."""
         given = None if self.action is None else self.action(actions)
         if given is not None and self.condition == "concat":
             x = torch.cat([x, given.unsqueeze(2).expand(-1, -1, self.places, -1)], -1)
-        x = self.drop((x + self.positions[:t]).flatten(1, 2))
-        mask = self.seen[: x.shape[1], : x.shape[1]]
-        by = given.repeat_interleave(self.places, 1) if given is not None and self.condition == "adaln" else None
+        x = self.drop((x + self.positions[first : first + x.shape[1]]).flatten(1, 2))
+        return x, given.repeat_interleave(self.places, 1) if given is not None and self.condition == "adaln" else None
+
+    def extend(
+        self,
+        past: Float[Tensor, "p c *s"],
+        done: Float[Tensor, "p c a"],
+        states: Float[Tensor, "s t *s"],
+        actions: Float[Tensor, "s t a"],
+    ) -> Float[Tensor, "s t *s"]:
+        """What follows each of `states` after the frames `past` with what was done in them, shared by the s / p samples of each problem.
+
+        Equals `forward` of both side by side, with past repeated for every sample; no frame sees later ones, so that the keys and
+        values of the past are computed once a problem.
+        """
+        (p, c), (s, t) = past.shape[:2], states.shape[:2]
+        if c + t > self.context:
+            raise DataError(
+                f"dynamics 'causal-transformer' sees {self.context} frames, found {c} + {t}: shorten the past"
+            )
+        x, by = self._tokens(states.reshape(s, t, self.places, self.dim), actions, c)
+        before, by_before = self._tokens(past.reshape(p, c, self.places, self.dim), done, 0)
+        whole = (c + t) * self.places
+        mask, inner = self.seen[c * self.places : whole, :whole], self.seen[: c * self.places, : c * self.places]
+        block: Any
         for block in self.blocks:
-            x = block(x, mask, by)
+            before, held = block.remember(before, inner, by_before)
+            x = block(x, mask, by, tuple(one.repeat_interleave(s // p, 0) for one in held))
         return self.norm(x)[..., : self.dim].reshape(states.shape)
 
 
@@ -99,16 +129,31 @@ class _Block(nn.Module):
             for parameter in self.modulate.parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, mask: Tensor, by: Tensor | None) -> Tensor:
-        if self.modulate is None or by is None:
-            x = x + self._attend(self.norm1(x), mask)
-            return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulate(by).chunk(6, -1)
-        x = x + gate1 * self._attend(self.norm1(x) * (1 + scale1) + shift1, mask)
-        return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2)
+    def forward(self, x: Tensor, mask: Tensor, by: Tensor | None, held: tuple[Tensor, ...] | None = None) -> Tensor:
+        """held: keys and values [n heads m width] of tokens before these."""
+        return self._through(x, mask, by, held)[0]
 
-    def _attend(self, x: Tensor, mask: Tensor) -> Tensor:
+    def remember(self, x: Tensor, mask: Tensor, by: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The same, and the keys and values of its tokens."""
+        return self._through(x, mask, by, None)
+
+    def _through(
+        self, x: Tensor, mask: Tensor, by: Tensor | None, held: tuple[Tensor, ...] | None
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        if self.modulate is None or by is None:
+            seen, own = self._attend(self.norm1(x), mask, held)
+            x = x + seen
+            return x + self.mlp(self.norm2(x)), own
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulate(by).chunk(6, -1)
+        seen, own = self._attend(self.norm1(x) * (1 + scale1) + shift1, mask, held)
+        x = x + gate1 * seen
+        return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2), own
+
+    def _attend(self, x: Tensor, mask: Tensor, held: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
         n, t, _ = x.shape
         q, k, v = self.qkv(x).reshape(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        own = (k, v)
+        if held is not None:
+            k, v = torch.cat([held[0], k], 2), torch.cat([held[1], v], 2)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out(mixed.transpose(1, 2).reshape(n, t, -1))  # type: ignore[no-any-return]
+        return self.out(mixed.transpose(1, 2).reshape(n, t, -1)), own

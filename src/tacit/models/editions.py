@@ -19,6 +19,7 @@ from tacit.core.errors import CheckpointError, UnknownNameError, unknown
 from tacit.core.spec import Spec
 from tacit.core.values import Facts
 from tacit.models.vit import SIZES
+from tacit.ops.pose import STATE
 from tacit.ops.positions import sincos_grid
 
 __all__ = [
@@ -42,7 +43,10 @@ _MAPS = ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")
 
 @dataclass(frozen=True)
 class Edition:
-    """An architecture: settings of the encoder 'vit' and of the masked predictor 'transformer' beside those of its family."""
+    """An architecture: settings of the encoder 'vit' and of its predictor beside those of its family.
+
+    `predictor` are those of the masked predictor 'transformer', `action` those of the action predictor 'block-causal' (V-JEPA 2-AC).
+    """
 
     family: Family
     file: str
@@ -52,6 +56,7 @@ class Edition:
     frames: int | None = None
     tokens: int = 1
     note: str = ""
+    action: Mapping[str, Any] | None = None
 
 
 def _video(
@@ -74,7 +79,7 @@ EDITIONS: dict[str, Edition] = {
     "vjepa2-vitg-384": _video("vjepa2", "vitg-384.pt", 384, "giant22", heads=12, tokens=10, frames=64),
     "vjepa2-ac-vitg": Edition(
         "vjepa2", "vjepa2-ac-vitg.pt", 256, {"size": "giant22"}, None, 64,
-        note="the encoder alone; the action-conditioned predictor is another model",
+        note="its predictor takes actions: part 'system' keeps it", action={},
     ),
 }  # fmt: skip
 
@@ -100,7 +105,12 @@ class Parts:
         return found
 
     def system(self) -> dict[str, Tensor]:
-        """The state of the system 'masked-prediction': both encoders (the one there is, twice) and the predictor."""
+        """The state of the edition's system: both encoders (the one there is, twice) and the predictor; with actions one encoder."""
+        if self.edition.action is not None:
+            if self.predictor is None:
+                raise CheckpointError("the file holds no predictor: import the encoder alone")
+            state = {f"encoder.{name}": value for name, value in self.encoder().items()}
+            return state | {f"predictor.{name}": value for name, value in self.predictor.items()}
         student, teacher = self.student or self.encoder(), self.teacher or self.encoder()
         state = {f"encoder.{name}": value for name, value in student.items()}
         state |= {f"target.encoder.{name}": value for name, value in teacher.items()}
@@ -112,7 +122,8 @@ class Parts:
 def _common(family: Family) -> dict[str, Any]:
     """The settings that a family's weights depend on."""
     init = "rescaled" if family == "vjepa2" else "normal"
-    return {"positions": "rope" if family == "vjepa2" else "sincos", "compat": "official", "init": init}
+    positions = {"positions": "rope"} if family == "vjepa2" else {"positions": "sincos", "resize": "interpolated"}
+    return {**positions, "compat": "official", "init": init}
 
 
 def encoder_spec(edition: Edition) -> Spec:
@@ -130,6 +141,8 @@ def encoder_spec(edition: Edition) -> Spec:
 
 def predictor_spec(edition: Edition) -> Spec:
     """The predictor of an edition."""
+    if edition.action is not None:
+        return Spec("action-predictor", "block-causal", compat="official", **edition.action).resolve()
     if edition.predictor is None:
         raise CheckpointError(f"{edition.file} is imported without a predictor: {edition.note}")
     zero = "normal" if edition.family == "ijepa" else "zero"
@@ -138,7 +151,11 @@ def predictor_spec(edition: Edition) -> Spec:
 
 
 def system_spec(edition: Edition) -> Spec:
-    """The system 'masked-prediction' of an edition: encoder, predictor, averaged encoder, loss."""
+    """The system of an edition, 'masked-prediction' or with actions 'action-conditioned': encoder, predictor, averaged encoder, loss."""
+    if edition.action is not None:
+        return Spec(
+            "system", "action-conditioned", encoder=encoder_spec(edition), predictor=predictor_spec(edition), compat="official"
+        ).resolve()  # fmt: skip
     image = edition.family == "ijepa"
     momentum = {"ijepa": (0.996, 1.0), "vjepa": (0.998, 1.0), "vjepa2": (0.99925, 0.99925)}[edition.family]
     target = Spec("target", "teacher", momentum=momentum[0], final=momentum[1])
@@ -151,7 +168,8 @@ def system_spec(edition: Edition) -> Spec:
 def encoder_facts(edition: Edition) -> Facts:
     """The input of an edition: its size, and ImageNet's mean and standard deviation."""
     side = (edition.pixels, edition.pixels)
-    return Facts(channels=3, shape=side if edition.frames is None else (edition.frames, *side), mean=MEAN, std=STD)
+    shape = side if edition.frames is None else (edition.frames, *side)
+    return Facts(channels=3, shape=shape, mean=MEAN, std=STD, action_dim=0 if edition.action is None else STATE)
 
 
 def find_edition(name: str) -> Edition:
@@ -173,11 +191,15 @@ def encoder_table(edition: Edition) -> dict[str, str]:
 
 
 def predictor_table(edition: Edition) -> dict[str, str]:
-    """Name in the file -> name in the masked predictor 'transformer'."""
+    """Name in the file -> name in the masked predictor 'transformer', or in the action predictor 'block-causal'."""
     depth = predictor_spec(edition)["depth"]
     blocks = [(f"predictor_blocks.{i}.{part}", f"blocks.{i}.{part}") for i in range(depth) for part in _MAPS]
     maps = [("predictor_embed", "embed"), *blocks, ("predictor_norm", "norm"), ("predictor_proj", "proj")]
+    if edition.action is not None:
+        maps += [("action_encoder", "action"), ("state_encoder", "state"), ("extrinsics_encoder", "camera")]
     table = {f"{theirs}.{kind}": f"{ours}.{kind}" for theirs, ours in maps for kind in ("weight", "bias")}
+    if edition.action is not None:
+        return table
     if edition.family == "ijepa":
         return {**table, "mask_token": "mask_tokens.0"}
     return {**table, **{f"mask_tokens.{i}": f"mask_tokens.{i}" for i in range(edition.tokens)}}
@@ -197,7 +219,7 @@ def parts_of(content: Any, edition: Edition, path: Path) -> Parts:
             f"{', '.join(map(str, list(content)[:6])) if isinstance(content, Mapping) else type(content).__name__}"
         )
     entries = {"encoder": "encoder", "target_encoder": "encoder", "predictor": "predictor"}
-    if edition.predictor is None:
+    if edition.predictor is None and edition.action is None:
         del entries["predictor"]
     found: dict[str, dict[str, Tensor]] = {}
     left = [name for name in content if name not in entries]
@@ -217,7 +239,9 @@ def _expected(edition: Edition, part: str) -> dict[str, Tensor]:
         encoder = spec.build(facts)
         module = encoder
         if part == "predictor":
-            module = predictor_spec(edition).build(encoder.dim, encoder.dim, encoder.grid_of(*facts.shape or ()))
+            grid = encoder.grid_of(*facts.shape or ())
+            runtime = (encoder.dim, encoder.dim, grid) if edition.action is None else (encoder.dim, grid[-2:])
+            module = predictor_spec(edition).build(*runtime)
     return dict(module.state_dict())
 
 
@@ -324,7 +348,8 @@ def to_official(parts: Parts) -> dict[str, Any]:
             out[entry] = {prefix + theirs: state[ours] for theirs, ours in encoder_table(edition).items()}
     if parts.predictor is not None:
         table = predictor_table(edition)
-        out["predictor"] = {prefix + theirs: parts.predictor[ours] for theirs, ours in table.items()}
+        before = prefix if edition.action is None else "module."
+        out["predictor"] = {before + theirs: parts.predictor[ours] for theirs, ours in table.items()}
     if edition.family != "vjepa2":
         for entry, state in out.items():
             part = "predictor" if entry == "predictor" else "encoder"

@@ -11,8 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tacit.core.parts import part
+from tacit.models.packing import Segments
 from tacit.models.transformer import Block, Init, initialise, run_blocks
-from tacit.ops.positions import Compat, rope, sincos_grid
+from tacit.ops.positions import Compat, resample_grid, rope, sincos_grid
 
 __all__ = ["MaskedLinear", "MaskedTransformer"]
 
@@ -28,7 +29,7 @@ class MaskedTransformer(nn.Module):
     The predictor of I-JEPA (12 blocks of 384, as many heads as the encoder), V-JEPA (the same) and V-JEPA 2 (12 heads, rope), the
     decoder of MAE (8 blocks of 512, 16 heads). `mask_tokens`: how many there are; a call names the one to use (V-JEPA: one a kind of mask;
     V-JEPA 2: ten, of which number 0 was trained, see `mask_index`). `token_init`: 'zero' (V-JEPA) or 'normal' with deviation 0.02
-    (I-JEPA, MAE). positions, compat, init, save_memory: as in the encoder 'vit'. `grid`: that of the clips in training.
+    (I-JEPA, MAE). positions, compat, resize, init, save_memory: as in the encoder 'vit'. `grid`: that of the clips in training.
     Sources: arXiv 2301.08243, 2404.08471, 2506.09985, 2111.06377.
     """
 
@@ -46,12 +47,13 @@ class MaskedTransformer(nn.Module):
         mask_tokens: PositiveInt = 1,
         token_init: Literal["zero", "normal"] = "normal",
         compat: Compat = "correct",
+        resize: Literal["anew", "interpolated"] = "anew",
         init: Init = "xavier",
         save_memory: bool = False,
     ) -> None:
         super().__init__()
         self.dim, self.width, self.heads = out, width, heads
-        self.positions, self.compat, self.save_memory = positions, compat, save_memory
+        self.positions, self.compat, self.resize, self.save_memory = positions, compat, resize, save_memory
         self.grid = tuple(grid) if grid is not None else None
         self.embed = nn.Linear(dim, width)
         self.mask_tokens = nn.ParameterList(nn.Parameter(torch.zeros(1, 1, width)) for _ in range(mask_tokens))
@@ -75,9 +77,16 @@ class MaskedTransformer(nn.Module):
         if settings["positions"] == "sincos" and width % 4:
             yield f"positions='sincos' needs a width that is a multiple of 4, found {width}"
 
+    @staticmethod
+    def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """What nothing reads under other settings."""
+        return {} if settings["positions"] == "sincos" else {"resize": "rotary positions are never interpolated"}
+
     def _table(self, grid: tuple[int, ...], device: torch.device | None) -> Tensor:
         if self.positions == "rope":
             return rope(grid, self.width // self.heads, self.compat, device=device)
+        if self.resize == "interpolated" and self.grid is not None and grid != self.grid:
+            return resample_grid(sincos_grid(self.grid, self.width, self.compat, device=device), self.grid, grid)
         return sincos_grid(grid, self.width, self.compat, device=device)
 
     def forward(
@@ -90,11 +99,13 @@ class MaskedTransformer(nn.Module):
         mask_index: int = 0,
         extra: Float[Tensor, "n e d"] | None = None,
         padded: bool = False,
+        packed: bool = False,
     ) -> Float[Tensor, "n m o"]:
         """What stands at the places `to`, from the encoder's `tokens` of the places `at` (ids in raster order on `grid`).
 
         The order of the visible tokens does not matter, and that of the hidden ones is kept. `extra`: tokens without a place (a class
-        token), seen first. `padded`: ids of -1 fill up rows of unequal length, are seen by none, and what is returned there means nothing.
+        token), seen first. `padded`: ids of -1 fill up rows of unequal length, are seen by none, and what is returned there means nothing;
+        `packed`: they are not computed.
         """
         places = torch.cat([at, to], dim=1)
         size = tuple(grid) if grid is not None else self.grid
@@ -120,7 +131,7 @@ class MaskedTransformer(nn.Module):
                 rotary = torch.cat([still, rotary], dim=1)
             if seen is not None:
                 seen = torch.cat([seen.new_ones(len(seen), extra.shape[1]), seen], dim=1)
-        mask = None if seen is None else seen[:, None, None, :]
+        mask = None if seen is None else Segments.of(seen) if packed else seen[:, None, None, :]
         x = run_blocks(self.blocks, x, rotary, mask, self.save_memory and self.training)
         return self.proj(self.norm(x[:, -to.shape[1] :]))  # type: ignore[no-any-return]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated
 
 import torch
-from annotated_types import Gt
+import torch.nn.functional as F
+from annotated_types import Ge, Gt
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -22,26 +24,52 @@ __all__ = ["Pixels", "ResidualMLP"]
 
 @part("encoder", "pixels")
 class Pixels(nn.Module):
-    """The picture itself, flattened: nothing is learned, and prediction in its space is prediction of pixels (LAPO)."""
+    """The picture itself, flattened: nothing is learned, and prediction in its space is prediction of pixels (LAPO).
 
-    def __init__(self, facts: Facts) -> None:
+    blur: deviation in pixels of a Gaussian that smooths the picture first, so that the distance between two states tells how far apart
+    small things are before they touch. patch: side of square patches that are tokens of their own, for states of tokens (0: none).
+    """
+
+    def __init__(self, facts: Facts, *, blur: Annotated[float, Ge(0)] = 0.0, patch: Annotated[int, Ge(0)] = 0) -> None:
         super().__init__()
         height, width = image_size("pixels", facts)
-        self.dim = facts.channels * height * width
+        if patch and (height % patch or width % patch):
+            raise RecipeError(f"encoder 'pixels': pictures of {height} x {width} pixels have no patches of {patch}")
+        self.blur, self.patch = blur, patch
+        self.dim = facts.channels * (patch * patch if patch else height * width)
 
     def forward(self, x: Float[Tensor, "n c h w"], keep: Tensor | None = None) -> Features:
-        """Pooled features [n c*h*w]."""
+        """Pooled features [n c*h*w]; with patches the mean of the tokens [n k c*p*p]."""
         demand_all_tokens("pixels", keep)
-        return Features(x.flatten(1))
+        x = _smooth(x, self.blur)
+        if not self.patch:
+            return Features(x.flatten(1))
+        p = self.patch
+        patches = x.unfold(2, p, p).unfold(3, p, p)  # [n c h/p w/p p p]
+        tokens = patches.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(1, 2)
+        return Features(tokens.mean(1), tokens, (patches.shape[2], patches.shape[3]))
 
     def layers(self, x: Float[Tensor, "n c h w"], which: Sequence[str]) -> list[Tensor]:
         """The one layer there is."""
         demand_layers(which, self.layer_names())
-        return [x.flatten(1) for _ in which]
+        return [self(x).pooled for _ in which]
 
     def layer_names(self) -> list[str]:
         """The pixels."""
         return ["pixels"]
+
+
+def _smooth(x: Tensor, std: float) -> Tensor:
+    """[n c h w] under a Gaussian cut at three deviations, edges repeated; scaled so that a single bright pixel keeps its energy."""
+    if not std:
+        return x
+    reach = min(math.ceil(3 * std), min(x.shape[-2:]) - 1)
+    at = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
+    bell = (-at.square() / (2 * std * std)).exp()
+    bell = bell / bell.square().sum().sqrt()
+    flat = F.pad(x.flatten(0, 1).unsqueeze(1), (reach,) * 4, mode="replicate")
+    flat = F.conv2d(F.conv2d(flat, bell.view(1, 1, -1, 1)), bell.view(1, 1, 1, -1))
+    return flat.view(x.shape)
 
 
 @part("dynamics", "mlp")

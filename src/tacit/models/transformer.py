@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import stochastic_depth
 
+from tacit.models.packing import Segments, packed_attention
 from tacit.ops.positions import rotate
 
 __all__ = ["MLP", "Attention", "Block", "Init", "SwiGLU", "initialise", "run_blocks"]
@@ -30,9 +31,10 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(
-        self, x: Float[Tensor, "n t d"], rotary: Tensor | None = None, mask: Tensor | None = None
+        self, x: Float[Tensor, "n t d"], rotary: Tensor | None = None, mask: Tensor | Segments | None = None
     ) -> Float[Tensor, "n t d"]:
-        """`rotary` turns queries and keys (`ops.positions.rope`, [t 2 e] or [n t 2 e]); `mask` is True where a key may be seen."""
+        """`rotary` turns queries and keys (`ops.positions.rope`, [t 2 e] or [n t 2 e]); `mask` is True where a key may be seen, or says
+        which tokens of one packed row belong together."""
         n, t, d = x.shape
         qkv = self.qkv(x).reshape(n, t, 3, self.heads, d // self.heads)
         if rotary is not None:
@@ -40,7 +42,10 @@ class Attention(nn.Module):
             q, k, v = (*turned.permute(2, 0, 3, 1, 4), qkv[:, :, 2].transpose(1, 2))
         else:
             q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        if isinstance(mask, Segments):
+            mixed = packed_attention(q, k, v, mask)
+        else:
+            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.proj(mixed.transpose(1, 2).reshape(n, t, d))  # type: ignore[no-any-return]
 
 
@@ -83,21 +88,51 @@ class Block(nn.Module):
         self.mlp: nn.Module = SwiGLU(width, hidden) if gated else MLP(width, hidden)
         self.drop_path = drop_path
 
-    def forward(self, x: Tensor, rotary: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, rotary: Tensor | None = None, mask: Tensor | Segments | None = None) -> Tensor:
         """As `parts`, without the second result."""
         return self.parts(x, rotary, mask)[0]
 
-    def parts(self, x: Tensor, rotary: Tensor | None = None, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def parts(
+        self, x: Tensor, rotary: Tensor | None = None, mask: Tensor | Segments | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The output, and the output of the second branch alone, before it is added (what data2vec's teacher averages)."""
-        x = x + stochastic_depth(self.attn(self.norm1(x), rotary, mask), self.drop_path, "row", self.training)
+        x = x + self._kept(self.attn(self.norm1(x), rotary, mask), mask)
         branch = self.mlp(self.norm2(x))
-        return x + stochastic_depth(branch, self.drop_path, "row", self.training), branch
+        return x + self._kept(branch, mask), branch
+
+    def _kept(self, branch: Tensor, mask: Tensor | Segments | None) -> Tensor:
+        """The branch, skipped by some samples in training."""
+        if not isinstance(mask, Segments) or not self.drop_path or not self.training:
+            return stochastic_depth(branch, self.drop_path, "row", self.training)
+        each = stochastic_depth(branch.new_ones(len(mask.lengths), 1), self.drop_path, "row", True)
+        return branch * each.repeat_interleave(torch.tensor(mask.lengths, device=each.device), dim=0)[None]
 
 
 def run_blocks(
-    blocks: Iterable[nn.Module], x: Tensor, rotary: Tensor | None, mask: Tensor | None, save_memory: bool
+    blocks: Iterable[nn.Module],
+    x: Tensor,
+    rotary: Tensor | None,
+    mask: Tensor | Segments | None,
+    save_memory: bool,
 ) -> Tensor:
-    """The blocks one after the other; `save_memory` keeps only the inputs of blocks and computes the rest again backwards."""
+    """The blocks one after the other; `save_memory` keeps only the inputs of blocks and computes the rest again backwards.
+
+    With Segments as the mask x [n t d] is packed: fillings are not computed and come back as zeros.
+    """
+    if isinstance(mask, Segments):
+        if rotary is not None:
+            rotary = mask.pack(rotary.expand(len(x), *rotary.shape[-3:]))
+        return mask.unpack(_run(blocks, mask.pack(x), rotary, mask, save_memory))
+    return _run(blocks, x, rotary, mask, save_memory)
+
+
+def _run(
+    blocks: Iterable[nn.Module],
+    x: Tensor,
+    rotary: Tensor | None,
+    mask: Tensor | Segments | None,
+    save_memory: bool,
+) -> Tensor:
     for block in blocks:
         if save_memory and torch.is_grad_enabled():
             x = checkpoint(block, x, rotary, mask, use_reentrant=False)

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from tacit.core.errors import DataError, RecipeError
 from tacit.core.parts import part
 from tacit.core.values import Facts, Features
+from tacit.models.packing import Segments
 from tacit.models.stages import run
 from tacit.models.transformer import Block, Init, initialise, run_blocks
-from tacit.ops.positions import Compat, resize_grid, rope, sincos_grid
+from tacit.ops.positions import Compat, resample_grid, resize_grid, rope, sincos_grid
 
 __all__ = ["SIZES", "ViT"]
 
@@ -45,7 +46,9 @@ class ViT(nn.Module):
     `pooling`: the class token or the mean over patches, after the final norm; with 'mean' there is no class token unless asked for.
     `positions`: 'sincos' is fixed and made for any size of input; 'learned' belongs to the image size in the facts and is
     resampled for others; 'rope' turns queries and keys in every block. `compat`: the layout of sincos and the angles of rope, see
-    `ops.positions`; published JEPA weights need 'official'. `init`: see `transformer.initialise`.
+    `ops.positions`; published JEPA weights need 'official'.
+    `resize`: sincos of another size than the facts', made anew for its grid, or 'interpolated' from the own grid, which keeps the
+    range of positions (V-JEPA, where it goes on at a higher resolution). `init`: see `transformer.initialise`.
     `drop_path` is the rate of the last block, rising linearly from 0 (arXiv 1603.09382). `save_memory` computes activations again
     in the backward pass. `gated`: SwiGLU instead of GELU.
     State-dict names are timm's, so that a timm or DeiT file loads into positions='learned'. Source: arXiv 2010.11929.
@@ -67,6 +70,7 @@ class ViT(nn.Module):
         class_token: bool = True,
         positions: Literal["sincos", "learned", "rope"] = "sincos",
         compat: Compat = "correct",
+        resize: Literal["anew", "interpolated"] = "anew",
         init: Init = "xavier",
         drop_path: Annotated[float, Ge(0), Lt(1)] = 0.0,
         save_memory: bool = False,
@@ -75,7 +79,7 @@ class ViT(nn.Module):
         named = SIZES[size]
         width, depth, heads, mlp_ratio = width or named[0], depth or named[1], heads or named[2], mlp_ratio or named[3]
         self.dim, self.patch, self.tubelet, self.pooling, self.heads = width, patch, tubelet, pooling, heads
-        self.positions, self.compat, self.save_memory = positions, compat, save_memory
+        self.positions, self.compat, self.resize, self.save_memory = positions, compat, resize, save_memory
         self.patch_embed = _PatchEmbed(facts.channels, width, patch, tubelet)
         self.cls_token = nn.Parameter(torch.empty(1, 1, width)) if class_token else None
         self.own_grid = None if facts.shape is None else self.grid_of(*facts.shape)
@@ -122,6 +126,8 @@ class ViT(nn.Module):
         found = {}
         if settings["positions"] == "learned":
             found["compat"] = "learned positions have no layout"
+        if settings["positions"] != "sincos":
+            found["resize"] = "learned positions are always interpolated, rotary ones never"
         if all(settings[name] for name in _OWN):
             found["size"] = "width, depth, heads and mlp_ratio are all set by themselves"
         return found
@@ -152,6 +158,8 @@ class ViT(nn.Module):
         """Fixed positions of a grid: what is added to the patches [k d], or what turns queries and keys [k 2 e]."""
         if self.positions == "rope":
             return rope(grid, self.dim // self.heads, self.compat, device=device)
+        if self.resize == "interpolated" and self.own_grid is not None and grid != self.own_grid:
+            return resample_grid(sincos_grid(self.own_grid, self.dim, self.compat, device=device), self.own_grid, grid)
         return sincos_grid(grid, self.dim, self.compat, device=device)
 
     def _fixed(self, grid: tuple[int, ...], device: torch.device) -> Tensor:
@@ -232,16 +240,19 @@ class ViT(nn.Module):
         mask: Bool[Tensor, "n k"] | None = None,
         token: Float[Tensor, " d"] | None = None,
         padded: bool = False,
+        packed: bool = False,
     ) -> Features:
         """Pooled features [n d] and patch tokens [n k d], all after the final norm; `grid` only without `keep`.
 
-        Only the tokens in `keep` are computed. `padded`: some of them are -1, fillings of rows of unequal length.
+        Only the tokens in `keep` are computed. `padded`: some of them are -1, fillings of rows of unequal length; `packed`: those are not
+        computed either.
         """
         real = keep >= 0 if padded and keep is not None else None
         seen = real if real is None or self.cls_token is None else F.pad(real, (1, 0), value=True)
         tokens = run_blocks(
             self.blocks, self.tokens(x, keep, mask, token), self.rotary(x, keep),
-            None if seen is None else seen[:, None, None, :], self.save_memory and self.training,
+            None if seen is None else Segments.of(seen) if packed else seen[:, None, None, :],
+            self.save_memory and self.training,
         )  # fmt: skip
         tokens = self.norm(tokens)
         grid = self.grid_of(*self._still(x).shape[2:]) if keep is None else None

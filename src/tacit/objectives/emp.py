@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from tacit.core.parts import part
 from tacit.core.ranks import ALONE, Ranks
-from tacit.objectives.pairs import demand_pairs
+from tacit.objectives.pairs import demand_pairs, demand_views, mean_view
 from tacit.ops.duality import smaller_gram
 from tacit.ops.gradients import known, wanted
 from tacit.ops.precision import full, without_autocast
@@ -42,11 +43,19 @@ class EMP(nn.Module):
     ) -> dict[str, Float[Tensor, ""]]:
         """Coding rate and invariance over all ranks, the same on each, and their sum under 'loss'."""
         demand_pairs("emp", a, b, ranks)
-        with without_autocast(a):
-            views = unit(full(a)), unit(full(b))
-            centre = (views[0] + views[1]) / 2
-            rate = (self._rate(views[0], ranks) + self._rate(views[1], ranks)) / 2
-            agreement = ((views[0] + views[1]) * unit(centre)).sum(dim=1).mean() / 2
+        return self.of_views((a, b), (), ranks)
+
+    def of_views(
+        self, large: Sequence[Float[Tensor, "n d"]], small: Sequence[Float[Tensor, "n d"]] = (), ranks: Ranks = ALONE
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The same for any number of views of the same samples, large and small alike: the authors take up to 200 patches."""
+        views = [*large, *small]
+        demand_views("emp", views, ranks)
+        with without_autocast(views[0]):
+            views = [unit(full(z)) for z in views]
+            rate = torch.stack([self._rate(u, ranks) for u in views]).mean()
+            centre = mean_view(views)
+            agreement = (centre * unit(centre)).sum(dim=1).mean()
             met = -self.invariance * ranks.total(agreement) / ranks.size
             return {"loss": met - rate, "coding_rate": -rate, "invariance": met}
 

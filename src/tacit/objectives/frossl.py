@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -11,21 +12,19 @@ from torch import Tensor, nn
 
 from tacit.core.parts import part
 from tacit.core.ranks import ALONE, Ranks
-from tacit.objectives.pairs import demand_pairs
+from tacit.objectives.pairs import demand_pairs, demand_views, mean_view
 from tacit.ops.duality import smaller_gram
 from tacit.ops.precision import full, without_autocast
 from tacit.ops.similarity import unit
 
 __all__ = ["FroSSL"]
 
-_VIEWS = 2
-
 
 @part("objective", "frossl")
 class FroSSL(nn.Module):
     """Flatten the spectrum of each view by the logarithm of its Frobenius norm, and pull views to their mean.
 
-        loss = sum over views of log ||C / tr C||_F^2 + invariance * 2 d * sum over views of mean_n,d (z - mean of views)^2
+        loss = sum over views of log ||C / tr C||_F^2 + invariance * v d * sum over the v views of mean_n,d (z - mean of views)^2
 
     C = Z^T Z of all m samples, or Z Z^T where m < d: the same norm and trace. normalise 'dimensions': each feature has norm one
     over the batch (the paper); 'samples': each row has norm one (its later code), and then a rotation changes nothing.
@@ -48,13 +47,20 @@ class FroSSL(nn.Module):
     ) -> dict[str, Float[Tensor, ""]]:
         """Entropy and invariance over all ranks, the same on each, and their sum under 'loss'."""
         demand_pairs("frossl", a, b, ranks)
-        with without_autocast(a):
-            views = [self._scaled(full(z), ranks) for z in (a, b)]
-            spread = _norm(views[0], ranks) + _norm(views[1], ranks)
-            apart = (
-                ranks.total((views[0] - views[1]).square().mean() / 2) / ranks.size
-            )  # each is half of it from the mean
-            met = self.invariance * _VIEWS * a.shape[1] * apart
+        return self.of_views((a, b), (), ranks)
+
+    def of_views(
+        self, large: Sequence[Float[Tensor, "n d"]], small: Sequence[Float[Tensor, "n d"]] = (), ranks: Ranks = ALONE
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The same for any number of views of the same samples, large and small alike."""
+        views = [*large, *small]
+        demand_views("frossl", views, ranks)
+        with without_autocast(views[0]):
+            views = [self._scaled(full(z), ranks) for z in views]
+            centre = mean_view(views)
+            spread = torch.stack([_norm(z, ranks) for z in views]).sum()
+            apart = ranks.total(torch.stack([(z - centre).square().mean() for z in views]).sum()) / ranks.size
+            met = self.invariance * len(views) * views[0].shape[1] * apart
             return {"loss": spread + met, "entropy": spread, "invariance": met}
 
     def _scaled(self, z: Tensor, ranks: Ranks) -> Tensor:

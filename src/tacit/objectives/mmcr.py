@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from tacit.core.parts import part
 from tacit.core.ranks import ALONE, Ranks
-from tacit.objectives.pairs import demand_pairs
+from tacit.objectives.pairs import demand_pairs, demand_views, mean_view
 from tacit.ops.duality import smaller_gram
 from tacit.ops.precision import full, without_autocast
 from tacit.ops.similarity import cosine, unit
@@ -24,6 +25,8 @@ class MMCR(nn.Module):
     """Maximise the nuclear norm of the centroids of views, and lower that of the views of each sample.
 
         loss = -||C||_* + local / m * sum_i ||Z_i||_*,  c_i = (u_i + v_i) / 2 of unit vectors,  Z_i = [u_i v_i]
+
+    and so for more views than two (`of_views`), large and small alike: the authors take up to eight.
 
     The nuclear norm is that of all m centroids, not divided by m, from the eigenvalues of the smaller of C^T C and C C^T: singular values
     below sqrt(k * rounding) of the largest, k = min(m, d), count as zero and get no gradient. That of two unit vectors
@@ -43,13 +46,18 @@ class MMCR(nn.Module):
     ) -> dict[str, Float[Tensor, ""]]:
         """Both norms over all ranks, the same on each, and their sum under 'loss'."""
         demand_pairs("mmcr", a, b, ranks)
-        with without_autocast(a):
-            u, v = unit(full(a)), unit(full(b))
-            spread = -_nuclear_norm(smaller_gram((u + v) / 2, ranks))
-            close = (u * v).sum(dim=1)
-            tiny = torch.finfo(close.dtype).eps  # the slope of a square root has no bound at zero
-            norms = torch.sqrt((1 + close).clamp(min=tiny)) + torch.sqrt((1 - close).clamp(min=tiny))
-            within = self.local * ranks.total(norms.mean()) / ranks.size
+        return self.of_views((a, b), (), ranks)
+
+    def of_views(
+        self, large: Sequence[Float[Tensor, "n d"]], small: Sequence[Float[Tensor, "n d"]] = (), ranks: Ranks = ALONE
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The same for any number of views of the same samples."""
+        views = [*large, *small]
+        demand_views("mmcr", views, ranks)
+        with without_autocast(views[0]):
+            units = [unit(full(z)) for z in views]
+            spread = -_nuclear_norm(smaller_gram(mean_view(units), ranks))
+            within = self.local * ranks.total(_within(units).mean()) / ranks.size
             return {"loss": spread + within, "global": spread, "local": within}
 
     def energy(self, a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
@@ -66,3 +74,13 @@ def _nuclear_norm(gram: Tensor) -> Tensor:
     values = torch.linalg.eigvalsh(gram)
     kept = values > values[-1] * (len(gram) * torch.finfo(gram.dtype).eps)
     return torch.sqrt(torch.where(kept, values, 1.0)).mul(kept).sum()
+
+
+def _within(units: list[Tensor]) -> Tensor:
+    """The nuclear norm of the unit rows of each sample's views [n]."""
+    tiny = torch.finfo(units[0].dtype).eps  # the slope of a square root has no bound at zero
+    if len(units) == 2:
+        close = (units[0] * units[1]).sum(dim=1)
+        return torch.sqrt((1 + close).clamp(min=tiny)) + torch.sqrt((1 - close).clamp(min=tiny))
+    z = torch.stack(units, dim=1)
+    return torch.linalg.eigvalsh(z @ z.transpose(1, 2)).clamp(min=tiny).sqrt().sum(dim=1)

@@ -46,8 +46,7 @@ class MoCo(Distillation):
         columns = torch.cat([target, self.queue.read(target, ranks)])
         row = torch.arange(n, device=q.device)
         others = (row[:, None] + torch.arange(1, n, device=q.device)) % n  # keys of this batch, but for a row's own
-        total = log_sum_exp(q, columns, others, self.temperature, bounded=True)
-        return {"loss": total / n - (q * target).sum(dim=1).mean() / self.temperature}
+        return {"loss": log_sum_exp(q, columns, others, self.temperature, bounded=True, partner=row) / n}
 
     def _remember(self, teacher: Sequence[Tensor], ranks: Ranks) -> None:
         for view in teacher:
@@ -81,9 +80,10 @@ class MoCoV3(Distillation):
 
     def _compare(self, student: Tensor, target: Tensor, ranks: Ranks) -> dict[str, Tensor]:
         n, q = len(student), unit(student)
-        none = torch.zeros(n, 0, dtype=torch.int64, device=q.device)
-        total = log_sum_exp(q, ranks.gather(target), none, self.temperature, bounded=True)
-        entropy = total / n - (q * target).sum(dim=1).mean() / self.temperature
+        own = torch.arange(n, device=q.device) + ranks.rank * n
+        entropy = (
+            log_sum_exp(q, ranks.gather(target), own[:, None][:, :0], self.temperature, bounded=True, partner=own) / n
+        )
         return {"loss": (2 if self.over == "sum" else 1) * 2 * self.temperature * entropy}
 
     def _remember(self, teacher: Sequence[Tensor], ranks: Ranks) -> None:

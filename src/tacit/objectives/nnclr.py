@@ -48,9 +48,9 @@ class NNCLR(Distillation):
 
     def _compare(self, student: Tensor, target: Tensor, ranks: Ranks) -> dict[str, Tensor]:
         n, p = len(student), unit(student)
-        none = torch.zeros(n, 0, dtype=torch.int64, device=p.device)
-        total = log_sum_exp(target, ranks.gather(p), none, self.temperature, bounded=True)
-        return {"loss": total / n - (p * target).sum(dim=1).mean() / self.temperature}
+        own = torch.arange(n, device=p.device) + ranks.rank * n
+        total = log_sum_exp(target, ranks.gather(p), own[:, None][:, :0], self.temperature, bounded=True, partner=own)
+        return {"loss": total / n}
 
     def _remember(self, teacher: Sequence[Tensor], ranks: Ranks) -> None:
         self.queue.push(teacher[0], ranks)

@@ -1,13 +1,16 @@
-"""What every criterion on two views demands of them."""
+"""What every criterion on two views, or on several, demands of them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import reduce
 
 from torch import Tensor
 
 from tacit.core.errors import RecipeError
 from tacit.core.ranks import Ranks
 
-__all__ = ["demand_pairs"]
+__all__ = ["demand_pairs", "demand_views", "mean_view"]
 
 
 def demand_pairs(kind: str, a: Tensor, b: Tensor, ranks: Ranks) -> None:
@@ -22,3 +25,14 @@ def demand_pairs(kind: str, a: Tensor, b: Tensor, ranks: Ranks) -> None:
         raise RecipeError(
             f"objective {kind!r} needs at least 2 samples over all ranks, found {n}: raise the batch size"
         )
+
+
+def demand_views(kind: str, views: Sequence[Tensor], ranks: Ranks) -> None:
+    """The same for two views or more."""
+    for view in views[1:]:
+        demand_pairs(kind, views[0], view, ranks)
+
+
+def mean_view(views: Sequence[Tensor]) -> Tensor:
+    """Where the views of each sample meet [n d]."""
+    return reduce(Tensor.add, views) / len(views)

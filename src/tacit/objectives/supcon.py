@@ -63,8 +63,12 @@ class SupCon(nn.Module):
             m = len(known)
             own = torch.arange(n, device=u.device) + ranks.rank * n
             itself = torch.cat([own, own + m])[:, None]
-            same = (labels[:, None] == known[None, :]).to(u).repeat(2, 2).scatter(1, itself, 0.0)
-            pull = (u * (same @ everyone)).sum(dim=1) / same.sum(dim=1)
+            # the sum over partners is that of the class less the row itself: no matrix of pairs is held
+            first = (known[:, None] == known[None, :]).to(torch.uint8).argmax(dim=1)  # of each sample's class
+            total = torch.zeros_like(everyone[:m]).index_add(0, first.repeat(2), everyone)
+            count = torch.zeros_like(everyone[:m, 0]).index_add(0, first, torch.ones_like(everyone[:m, 0]))
+            mine = first[ranks.rank * n : (ranks.rank + 1) * n]
+            pull = (u * (total[mine].repeat(2, 1) - u)).sum(dim=1) / (2 * count[mine] - 1).repeat(2)
             push = log_sum_exp(u, everyone, itself, self.temperature, bounded=True)
             return {"loss": ranks.total(push / (2 * n) - pull.mean() / self.temperature) / ranks.size}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from tacit.core.parts import part
 from tacit.core.ranks import ALONE, Ranks
-from tacit.objectives.pairs import demand_pairs
+from tacit.objectives.pairs import demand_pairs, demand_views, mean_view
 from tacit.ops.normality import directions, sliced_wasserstein
 from tacit.ops.precision import full, without_autocast
 
@@ -29,7 +30,8 @@ class VISReg(nn.Module):
 
     mu and sigma (biased) are those of the m samples of all ranks. W is the mean over `slices` random directions of the squared Wasserstein
     distance of (z - mu) / (stop-gradient(sigma) + eps) to the normal quantiles i / (m + 1); the stopped gradient leaves the scale to its
-    own term. The slices are those of rank 0 on every rank, and serve both views; the published code draws others on each.
+    own term. The slices are those of rank 0 on every rank, and serve all views; the published code draws others on each. Of
+    several views (`of_views`) the mean is that of the large ones.
 
     Source: arXiv 2606.02572; weight 0.9 (0.6 for small data), 4096 slices, equal weights inside, eps 1e-4.
     """
@@ -55,20 +57,29 @@ class VISReg(nn.Module):
     ) -> dict[str, Float[Tensor, ""]]:
         """The weighted terms over all ranks, the same on each, and their sum under 'loss'."""
         demand_pairs("visreg", a, b, ranks)
-        with without_autocast(a):
-            a, b = full(a), full(b)
-            axes = directions(a.shape[1], self.slices, a, ranks)
-            m = a.shape[0] * ranks.size
-            apart = ranks.total(((a - b) / 2).square().mean()) / ranks.size
+        return self.of_views((a, b), (), ranks)
+
+    def of_views(
+        self, large: Sequence[Float[Tensor, "n d"]], small: Sequence[Float[Tensor, "n d"]] = (), ranks: Ranks = ALONE
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The same for any number of views of the same samples."""
+        views = [*large, *small]
+        demand_views("visreg", views, ranks)
+        with without_autocast(views[0]):
+            views = [full(z) for z in views]
+            middle = mean_view(views[: len(large)])
+            axes = directions(views[0].shape[1], self.slices, views[0], ranks)
+            m = views[0].shape[0] * ranks.size
+            apart = ranks.total(torch.stack([(z - middle).square().mean() for z in views]).mean()) / ranks.size
             found = []
-            for z in (a, b):
+            for z in views:
                 mu = ranks.total(z.sum(dim=0)) / m
                 z = z - mu
                 moment = ranks.total(z.square().sum(dim=0)) / m
                 sigma = torch.sqrt(moment.clamp(min=1e-24))  # no slope at zero, where that of the root has no bound
                 w = sliced_wasserstein(z / (sigma.detach() + self.eps), axes, ranks)
                 found.append(torch.stack([mu.square().mean(), (1 - sigma).square().mean(), w]))
-            centre, scale, shape = (self.weight / 2) * (found[0] + found[1])
+            centre, scale, shape = self.weight * torch.stack(found).mean(dim=0)
             terms = {
                 "invariance": (1 - self.weight) * apart,
                 "centre": self.centre * centre,

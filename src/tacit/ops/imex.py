@@ -13,11 +13,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from tacit.ops.adams import Adams, adams
 from tacit.ops.exponential import advance, etdrk4
 
 __all__ = ["ImexScheme", "Method", "advance_imex", "ars443", "integrator"]
 
-Method = Literal["etdrk4", "imex"]
+Method = Literal["etdrk4", "imex", "adams"]
 
 _IMPLICIT = ((1 / 2,), (1 / 6, 1 / 2), (-1 / 2, 1 / 2, 1 / 2), (3 / 2, -3 / 2, 1 / 2, 1 / 2))
 _EXPLICIT = ((1 / 2,), (11 / 18, 1 / 18), (5 / 6, -5 / 6, 1 / 2), (1 / 4, 7 / 4, 3 / 4, -7 / 4))
@@ -66,7 +67,9 @@ def advance_imex(v: Tensor, nonlinear: Callable[[Tensor], Tensor], scheme: ImexS
 def integrator(
     method: Method, linear: Tensor, step: Tensor | float, factor: Tensor | None = None, *, dtype: torch.dtype
 ) -> Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]:
-    """(v, nonlinear) -> v one step on, by ETDRK4 or ARS(4,4,3); arguments as those of `etdrk4`."""
+    """(v, nonlinear) -> v one step on, by ETDRK4, ARS(4,4,3) or Adams, which remembers its last steps; arguments as those of `etdrk4`."""
+    if method == "adams":
+        return Adams(adams(linear, step, factor, dtype=dtype))
     if method == "etdrk4":
         exponential = etdrk4(linear, step, factor, dtype=dtype)
         return lambda v, nonlinear: advance(v, nonlinear, exponential)

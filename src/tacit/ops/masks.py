@@ -25,7 +25,7 @@ __all__ = [
 
 Ids = NDArray[np.int64]
 Range = tuple[float, float]
-Truncate = Literal["first", "random", "none"]
+Truncate = Literal["first", "random", "none", "packed"]
 
 
 class Mask(NamedTuple):
@@ -243,11 +243,11 @@ def truncate(rows: Sequence[Ids], how: Truncate, keys: Sequence[int]) -> Ids:
     """Rows of ids of unequal length as one array [n k].
 
     first: cut to the shortest row by keeping the first ids (the published collators; of a clip this drops the end). random: cut to the
-    shortest row by keeping a random subset, sorted. none: filled up with -1 to the longest row, so that no token is lost.
+    shortest row by keeping a random subset, sorted. none, packed: filled up with -1 to the longest row, so that no token is lost.
     keys[i] is the key of the draws of row i.
     """
     sizes = [len(row) for row in rows]
-    if how == "none":
+    if how in ("none", "packed"):
         out = np.full((len(rows), max(sizes)), -1, dtype=np.int64)
         for i, row in enumerate(rows):
             out[i, : len(row)] = row

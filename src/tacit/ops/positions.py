@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Compat", "resize_grid", "rope", "rotate", "sincos_2d", "sincos_grid"]
+__all__ = ["Compat", "resample_grid", "resize_grid", "rope", "rotate", "sincos_2d", "sincos_grid"]
 
 Compat = Literal["correct", "official"]
 
@@ -71,9 +71,16 @@ def sincos_grid(
 
 
 def rope(
-    grid: Sequence[int], e: int, compat: Compat = "correct", *, device: torch.device | None = None
+    grid: Sequence[int],
+    e: int,
+    compat: Compat = "correct",
+    *,
+    scale: Sequence[float] | None = None,
+    device: torch.device | None = None,
 ) -> Float[Tensor, "k 2 e"]:
     """Rotary positions of a grid (h, w) or (t, h, w) for heads of width e: cosines and signed sines, for `rotate`.
+
+    `scale`: what a step along each axis counts, 1 by default.
 
     Each axis turns s = 2 (e // axes // 2) channels, in the order of the grid; the channels that remain pass unchanged. Channel pair
     (2i, 2i + 1) of an axis turns by p w_i with w_i = 10000^(-2i/s): scores depend on differences of positions alone.
@@ -83,7 +90,10 @@ def rope(
     s = 2 * (e // len(grid) // 2)
     rates = 1.0 / 10000 ** (torch.arange(s // 2, dtype=torch.float32, device=device) / (s / 2.0))
     each = rates.repeat(2) if compat == "official" else rates.repeat_interleave(2)
-    angles = (_places(grid, device).float()[:, :, None] * each).flatten(1)  # in float32, as the published code has them
+    places = _places(grid, device).float()
+    if scale is not None:
+        places = places * torch.tensor(scale, device=device)
+    angles = (places[:, :, None] * each).flatten(1)  # in float32, as the published code has them
     angles = F.pad(angles, (0, e - angles.shape[1]))
     sign = torch.tensor([-1.0, 1.0], device=device).repeat(-(-e // 2))[:e]
     return torch.stack([angles.cos(), angles.sin() * sign], dim=1)
@@ -102,3 +112,11 @@ def resize_grid(positions: Float[Tensor, "k d"], grid: tuple[int, int], new: tup
         return positions
     image = positions.T.reshape(1, positions.shape[1], *grid)
     return F.interpolate(image.float(), size=new, mode="bicubic", antialias=True)[0].flatten(1).T.to(positions.dtype)
+
+
+def resample_grid(positions: Float[Tensor, "k d"], grid: Sequence[int], new: Sequence[int]) -> Float[Tensor, "k2 d"]:
+    """Fixed positions of one grid, resampled to another so that both span the same range: trilinear for clips, as V-JEPA does it, and
+    bicubic for images, without antialiasing."""
+    table = positions.T.reshape(1, positions.shape[1], *grid)
+    mode = "trilinear" if len(grid) == 3 else "bicubic"
+    return F.interpolate(table, size=tuple(new), mode=mode, align_corners=False)[0].flatten(1).T

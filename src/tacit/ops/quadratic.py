@@ -1,4 +1,5 @@
-"""ETDRK4 for v' = L v + c F(u^2) on a periodic line, on a CPU: the same steps as `advance`, each stage one pass over memory.
+"""ETDRK4 and Adams for v' = L v + c F(u^2) on a periodic line, on a CPU: the same steps as `advance` and `Adams`, each stage one
+pass over memory.
 
 Between two Fourier transforms a stage of the scheme is a few products; written out one by one they cost as much as the
 transforms. Here buffers are made once, and modes live in front of the zeros that the next transform needs.
@@ -11,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tacit.ops.adams import FINER, ORDER, AdamsScheme
 from tacit.ops.compiled import fast_jit
 from tacit.ops.exponential import Scheme
 
-__all__ = ["SquareMarch"]
+__all__ = ["SquareAdams", "SquareMarch"]
 
 
 class SquareMarch:
@@ -53,6 +55,46 @@ class SquareMarch:
     def _square(self, which: int) -> Any:
         u = torch.fft.irfft(self._padded[which], n=self.points)
         return torch.fft.rfft(u.mul_(u)).numpy()
+
+
+class SquareAdams:
+    """The same with the multistep scheme of order 5: one pair of transforms a step. Holds the state and what N was before."""
+
+    def __init__(self, scheme: AdamsScheme, modes: Tensor, points: int) -> None:
+        self.points = points
+        self._start = SquareMarch(scheme.first, modes, points)
+        self._e, *self._weights = (
+            part.expand(modes.shape).contiguous().numpy() for part in (scheme.e, *scheme.weights)
+        )
+        self._before: list[Any] = []  # N, newest first
+
+    def steps(self, count: int) -> SquareAdams:
+        """`count` more steps; returns itself."""
+        start = self._start
+        for _ in range(count):
+            self._before = [start._square(0), *self._before[: ORDER - 1]]
+            if len(self._before) < ORDER:
+                start.steps(FINER)
+            else:
+                _ahead(start._v, self._e, *self._before, *self._weights)
+        return self
+
+    def field(self) -> Tensor:
+        """The field [n points] where it stands now."""
+        return self._start.field()
+
+
+@fast_jit
+def _ahead(v, e, n0, n1, n2, n3, n4, w0, w1, w2, w3, w4):  # type: ignore[no-untyped-def]
+    """v = e v + w0 n0 + ... + w4 n4 on the kept modes."""
+    for i in range(e.shape[0]):
+        for k in range(e.shape[1]):
+            v[i, k] = (
+                e[i, k] * v[i, k]
+                + (w0[i, k] * n0[i, k] + w1[i, k] * n1[i, k])
+                + (w2[i, k] * n2[i, k] + w3[i, k] * n3[i, k])
+                + w4[i, k] * n4[i, k]
+            )
 
 
 @fast_jit

@@ -7,8 +7,9 @@ horizon, a action width.
 
 from tacit.planning.agent import Agent, Episode, episode
 from tacit.planning.cem import CEM, ICEM
-from tacit.planning.energies import disagreement, goal_energy, squared
+from tacit.planning.energies import GoalEnergy, disagreement, goal_energy, squared
 from tacit.planning.gradient import Gradient
+from tacit.planning.hierarchy import Hierarchical
 from tacit.planning.mppi import MPPI, PathIntegral
 from tacit.planning.shooting import Shooting
 from tacit.planning.values import Bounds, Cost, Plan, Planner, shift
@@ -21,7 +22,9 @@ __all__ = [
     "Bounds",
     "Cost",
     "Episode",
+    "GoalEnergy",
     "Gradient",
+    "Hierarchical",
     "PathIntegral",
     "Plan",
     "Planner",

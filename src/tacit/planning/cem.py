@@ -16,6 +16,9 @@ from tacit.planning.values import Bounds, Cost, Generators, PerAction, Plan, Pro
 __all__ = ["CEM", "ICEM", "coloured"]
 
 Positive = Annotated[int, Ge(1)]
+Momentum = (
+    Annotated[float, Ge(0), Lt(1)] | tuple[Annotated[float, Ge(0), Lt(1)], ...]
+)  # one number, or one for each coordinate
 
 
 def too_many_elites(settings: Mapping[str, Any]) -> Iterable[str]:
@@ -34,12 +37,14 @@ def check_elites(samples: int, elites: int) -> None:
 class CEM:
     """Cross-entropy method: draw sequences, keep the cheapest, take their mean and deviation, repeat; the mean is the plan.
 
-        x ~ N(mu, sigma^2);  mu <- m mu + (1 - m) mean(elites);  sigma <- m sigma + (1 - m) std(elites)
+        x ~ N(mu, sigma^2);  mu <- m mu + (1 - m) mean(elites);  sigma <- q sigma + (1 - q) std(elites)
 
     std is unbiased (n - 1). Samples are brought into the bounds before they are judged, and so the elites' mean is inside.
+    m is `momentum`, q is `spread_momentum`, by default the same; one number, or one for each coordinate of an action.
     include_mean puts mu itself in the place of the first sample. Multiplying the cost by a positive number changes nothing.
     Published: DINO-WM 300 samples, 30 elites, 30 iterations, spread 1 (the defaults here); EB-JEPA 200, 20, 20, spread 1.5,
-    norm 2.45; V-JEPA 2-AC 400, 10, 10, momentum 0.15.
+    norm 2.45; V-JEPA 2-AC 400, 10, 10, momentum 0.15 (its code by itself: 100, 10, 100, momentum 0.25 and 0.95 of the spread, 0.15 for the
+    gripper's).
     """
 
     def __init__(
@@ -50,7 +55,8 @@ class CEM:
         elites: Annotated[int, Ge(2)] = 30,
         iterations: Positive = 30,
         spread: PerAction = 1.0,
-        momentum: Annotated[float, Ge(0), Lt(1)] = 0.0,
+        momentum: Momentum = 0.0,
+        spread_momentum: Momentum | None = None,
         include_mean: bool = False,
         norm: Annotated[float, Gt(0)] | None = None,
     ) -> None:
@@ -58,6 +64,7 @@ class CEM:
         self.bounds = (bounds or Bounds()).within(norm)
         self.samples, self.elites, self.iterations = samples, elites, iterations
         self.spread, self.momentum, self.include_mean = spread, momentum, include_mean
+        self.spread_momentum = momentum if spread_momentum is None else spread_momentum
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
@@ -69,6 +76,7 @@ class CEM:
         """See `Planner`."""
         problem = Problem(cost, start, generator, self.bounds)
         mean, std = problem.start, problem.std(self.spread)
+        kept, kept_std = problem.per_action(self.momentum), problem.per_action(self.spread_momentum)
         for _ in range(self.iterations):
             noise = problem.draw.normal(mean, self.samples, *mean.shape[1:])
             actions = mean.unsqueeze(1) + std.unsqueeze(1) * noise
@@ -76,8 +84,8 @@ class CEM:
                 actions[:, 0] = mean
             actions = self.bounds.clip(actions)
             elite, _ = best(actions, problem(actions), self.elites)
-            mean = torch.lerp(elite.mean(1), mean, self.momentum)
-            std = torch.lerp(elite.std(1), std, self.momentum)
+            mean = torch.lerp(elite.mean(1), mean, kept)
+            std = torch.lerp(elite.std(1), std, kept_std)
         return problem.finish(self.bounds.clip(mean), std)
 
 

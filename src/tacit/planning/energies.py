@@ -11,7 +11,7 @@ from torch import Tensor
 from tacit.core.errors import DataError
 from tacit.planning.values import Cost
 
-__all__ = ["Imagine", "disagreement", "goal_energy", "squared"]
+__all__ = ["GoalEnergy", "Imagine", "disagreement", "goal_energy", "squared"]
 
 Imagine = Callable[[Tensor, Tensor], Tensor]  # states [s ...], actions [s h a] -> states [s h ...]
 
@@ -32,6 +32,36 @@ def _rows(state: Tensor, actions: Tensor) -> Tensor:
     return each.flatten(0, 1) if problems > 1 else each.squeeze(0)
 
 
+class GoalEnergy:
+    """A cost that also tells what is imagined: `ahead` of actions, and the same energy `toward` another state."""
+
+    def __init__(
+        self,
+        imagine: Imagine,
+        state: Tensor,
+        goal: Tensor,
+        over: Literal["last", "sum"],
+        distance: Callable[[Tensor, Tensor], Tensor],
+    ) -> None:
+        self._imagine, self._state, self._goal, self._over, self._distance = imagine, state, goal, over, distance
+
+    def __call__(self, actions: Tensor) -> Tensor:
+        """[s] of actions [s h a]."""
+        states = self._imagine(_rows(self._state, actions), actions)
+        target = _rows(self._goal, actions).unsqueeze(1)
+        if self._over == "last":
+            return self._distance(states[:, -1:], target).squeeze(1)
+        return self._distance(states, target).sum(1)
+
+    def ahead(self, actions: Tensor) -> Tensor:
+        """The states [s ...] after the last of actions [s h a]."""
+        return self._imagine(_rows(self._state, actions), actions)[:, -1]
+
+    def toward(self, state: Tensor) -> GoalEnergy:
+        """The distance to these states [p ...] at the end of the actions."""
+        return GoalEnergy(self._imagine, self._state, state, "last", self._distance)
+
+
 def goal_energy(
     imagine: Imagine,
     state: Tensor,
@@ -39,7 +69,7 @@ def goal_energy(
     *,
     over: Literal["last", "sum"] = "last",
     distance: Callable[[Tensor, Tensor], Tensor] = squared,
-) -> Cost:
+) -> GoalEnergy:
     """The distance of imagined states to a goal, at the end of the plan or summed over its steps.
 
     state, goal [p ...] are encoded ONCE, before the plan; every sample and iteration shares them. The published 'sum' also counts
@@ -47,15 +77,7 @@ def goal_energy(
     """
     if state.shape != goal.shape:
         raise DataError(f"state {list(state.shape)} and goal {list(goal.shape)} must have one shape")
-
-    def cost(actions: Tensor) -> Tensor:
-        states = imagine(_rows(state, actions), actions)
-        target = _rows(goal, actions).unsqueeze(1)
-        if over == "last":
-            return distance(states[:, -1:], target).squeeze(1)
-        return distance(states, target).sum(1)
-
-    return cost
+    return GoalEnergy(imagine, state, goal, over, distance)
 
 
 def disagreement(models: Sequence[Imagine], state: Tensor, *, weight: float = 1.0, discount: float = 1.0) -> Cost:

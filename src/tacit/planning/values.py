@@ -127,10 +127,14 @@ class Problem:
 
     def std(self, spread: PerAction) -> Tensor:
         """A standard deviation for every number of the start, [p h a]."""
-        given = self.start.new_tensor(spread)
-        if given.ndim and len(given) != self.start.shape[-1]:
-            raise DataError(f"spread has {len(given)} coordinates, the actions have {self.start.shape[-1]}")
-        return given.expand_as(self.start).clone()
+        return self.per_action(spread, "spread").expand_as(self.start).clone()
+
+    def per_action(self, given: float | tuple[float, ...], name: str = "momentum") -> Tensor:
+        """One number, or one for each coordinate of an action [a]."""
+        found = self.start.new_tensor(given)
+        if found.ndim and len(found) != self.start.shape[-1]:
+            raise DataError(f"{name} has {len(found)} coordinates, the actions have {self.start.shape[-1]}")
+        return found
 
     def __call__(self, actions: Tensor, *, traced: bool = True) -> Tensor:
         """Costs [p k]; one that is not a number counts as infinite."""

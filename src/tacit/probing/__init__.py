@@ -2,11 +2,12 @@
 
 from tacit.probing.attentive import FittedAttentive, fit_attentive
 from tacit.probing.evaluation import Row, evaluate, summary
-from tacit.probing.finetuning import FineTune, finetune, layer_groups
+from tacit.probing.finetuning import FINETUNES, FineTune, NamedFineTune, finetune, layer_groups, named_finetune
 from tacit.probing.knn import Neighbours, knn
 from tacit.probing.layers import Cut, Layers, probe_layers
 from tacit.probing.leakage import Leak, Leakage, find_leakage
 from tacit.probing.linear import Fitted, fit_logistic, fit_sgd
+from tacit.probing.logistic import fit_strengths
 from tacit.probing.mlp import fit_mlp
 from tacit.probing.multilabel import MultiLabelRow, average_precision, evaluate_multilabel, fit_multilabel
 from tacit.probing.protocols import PUBLISHED, Protocol, Published, protocol
@@ -27,6 +28,7 @@ from tacit.probing.subsets import low_shot, share
 from tacit.probing.supervised import fit_supervised
 
 __all__ = [
+    "FINETUNES",
     "METRICS",
     "PUBLISHED",
     "Cut",
@@ -37,6 +39,7 @@ __all__ = [
     "Leak",
     "Leakage",
     "MultiLabelRow",
+    "NamedFineTune",
     "Neighbours",
     "Protocol",
     "Published",
@@ -58,10 +61,12 @@ __all__ = [
     "fit_regression",
     "fit_ridge",
     "fit_sgd",
+    "fit_strengths",
     "fit_supervised",
     "knn",
     "layer_groups",
     "low_shot",
+    "named_finetune",
     "picture_statistics",
     "probe_layers",
     "protocol",

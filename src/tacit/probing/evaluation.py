@@ -18,6 +18,7 @@ from tacit.ops.intervals import Interval, paired_interval, t_interval, wilson
 from tacit.probing.arrays import as_features, as_labels, check_pair, check_unseen
 from tacit.probing.knn import knn
 from tacit.probing.linear import Fitted, fit_logistic, fit_sgd
+from tacit.probing.logistic import fit_strengths
 from tacit.probing.protocols import DEFAULT, Protocol, Published, protocol
 from tacit.probing.published import fit_published
 from tacit.probing.records import Records
@@ -148,6 +149,8 @@ def fit_head(how: Protocol | Published, x: Tensor, t: Tensor, ids: Any, classes:
         )
     if how.probe == "linear":
         return fit_logistic(x, t, ids=ids, classes=classes, seed=seed)
+    if how.probe == "logistic":
+        return fit_strengths(x, t, ids=ids, classes=classes, seed=seed)
     if how.probe == "sgd":
         return fit_sgd(x, t, ids=ids, classes=classes, seed=seed)
     return fit_ridge(x, t, classes=classes)

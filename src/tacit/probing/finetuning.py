@@ -6,7 +6,7 @@ Legend: L layers of the encoder; embeddings are layer 0, the classifier is L + 1
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -14,21 +14,33 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
 
-from tacit.core.errors import DataError
-from tacit.core.random import order
+from tacit.core.errors import DataError, UnknownNameError, unknown
+from tacit.core.random import order, torch_seed
 from tacit.core.spec import Spec
 from tacit.training.optimizers import SGD, AdamW, rate_at, set_rate
 
-__all__ = ["FineTune", "finetune", "layer_groups"]
+__all__ = [
+    "FINETUNES",
+    "FineTune",
+    "NamedFineTune",
+    "drop_paths",
+    "finetune",
+    "layer_groups",
+    "mixed",
+    "named_finetune",
+]
 
 
 @dataclass(frozen=True)
 class FineTune:
-    """How a network is fine-tuned. Defaults: MAE's ViT-B recipe (arXiv 2111.06377) without its mixing of images.
+    """How a network is fine-tuned. Defaults: MAE's ViT-B recipe (arXiv 2111.06377) without its mixing of images and dropped paths.
 
     layer_decay: rate of layer l is rate * layer_decay^(L + 1 - l). head: the classifier's rate over the encoder's. smoothing: of labels.
-    rate is for `batch` samples a step. warmup: share of the steps.
+    rate is for `batch` samples a step, and falls in proportion where train has fewer. warmup: share of the steps. mixup, cutmix: the law
+    of the mixing share is Beta(a, a) of these; 0 is off, and of both one is drawn a step (arXiv 1710.09412, 1905.04899). drop_path: of the
+    last block, rising linearly from 0.
     """
 
     optimizer: str = "adamw"
@@ -40,6 +52,9 @@ class FineTune:
     batch: int = 256
     warmup: float = 0.05
     smoothing: float = 0.1
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    drop_path: float = 0.0
 
     def __post_init__(self) -> None:
         if self.optimizer not in ("adamw", "sgd"):
@@ -53,7 +68,86 @@ class FineTune:
     @property
     def name(self) -> str:
         """Settings for a protocol's name."""
-        return f"{self.optimizer},rate={self.rate:g},layer-decay={self.layer_decay:g},epochs={self.epochs}"
+        more = ("mixup", "cutmix", "drop_path")
+        added = "".join(f",{name.replace('_', '-')}={getattr(self, name):g}" for name in more if getattr(self, name))
+        return f"{self.optimizer},rate={self.rate:g},layer-decay={self.layer_decay:g},epochs={self.epochs}{added}"
+
+
+@dataclass(frozen=True)
+class NamedFineTune:
+    """The fine-tuning of a paper's code: which labels it learns from, and how; `text` says what is left out here."""
+
+    how: FineTune
+    labels: str
+    text: str
+
+
+_VICREG = "VICReg's semi-supervised evaluation (arXiv 2105.04906): SGD, 20 epochs, no weight decay, rates of encoder and classifier {0}"
+FINETUNES = {
+    "mae/finetune,no-randaugment@1": NamedFineTune(
+        FineTune(rate=2e-3, batch=1024, mixup=0.8, cutmix=1.0, drop_path=0.1),
+        "all",
+        "MAE's ViT-B (arXiv 2111.06377): AdamW, base rate 5e-4 for 256, batch 1024, layer decay 0.65, 100 epochs, decay 0.05, labels "
+        "smoothed by 0.1, mixup 0.8, cutmix 1, dropped paths 0.1; without its RandAugment and random erasing, on the views at hand",
+    ),
+    "vicreg/finetune,10%@1": NamedFineTune(
+        FineTune("sgd", 0.01, 10.0, 0.0, 1.0, 20, 256, 0.0, 0.0), "10%", _VICREG.format("0.01 and 0.1")
+    ),
+    "vicreg/finetune,1%@1": NamedFineTune(
+        FineTune("sgd", 0.03, 0.08 / 0.03, 0.0, 1.0, 20, 256, 0.0, 0.0), "1%", _VICREG.format("0.03 and 0.08")
+    ),
+}
+
+
+def named_finetune(name: str) -> NamedFineTune:
+    """The fine-tuning of a paper by name; the version may be left out."""
+    full = name if "@" in name else f"{name}@1"
+    if full not in FINETUNES:
+        raise UnknownNameError(
+            unknown("fine-tuning", name, FINETUNES, f"Settings: {', '.join(f.name for f in fields(FineTune))}.")
+        )
+    return FINETUNES[full]
+
+
+def drop_paths(encoder: nn.Module, rate: float) -> None:
+    """Let samples skip branches of the blocks of a ViT in training, with a chance that rises linearly to `rate` at the last."""
+    blocks: Any = getattr(getattr(encoder, "model", encoder), "blocks", None)
+    blocks = list(blocks) if isinstance(blocks, nn.Sequential | nn.ModuleList) else []
+    for number, block in enumerate(blocks):
+        chance = rate * number / max(1, len(blocks) - 1)
+        if isinstance(getattr(block, "drop_path", None), float):
+            block.drop_path = chance
+        elif isinstance(getattr(block, "drop_path1", None), nn.Module):  # timm's, which has no such module at chance 0
+            block.drop_path1, block.drop_path2 = (StochasticDepth(chance, "row") for _ in range(2))
+        else:
+            blocks = []
+            break
+    if not blocks:
+        raise DataError(
+            f"fine-tuning with drop_path={rate:g} needs an encoder of transformer blocks, and {type(encoder).__name__} has none: set "
+            "drop_path=0"
+        )
+
+
+def mixed(x: Tensor, mixup: float, cutmix: float, seed: int) -> tuple[Tensor, float]:
+    """Each image mixed with that of the opposite place in the batch, and the share of its own label: a function of the seed.
+
+    mixup blends by a share from Beta(mixup, mixup); cutmix pastes a rectangle of area 1 - share about a uniform centre, cut off at the
+    border, and counts the pixels that stay. Of both one is taken by the toss of a coin.
+    """
+    rng = np.random.default_rng(seed)
+    paste = bool(cutmix) and (not mixup or rng.random() < 0.5)
+    law = cutmix if paste else mixup
+    share = float(rng.beta(law, law))
+    if not paste:
+        return share * x + (1 - share) * x.flip(0), share
+    height, width = x.shape[-2:]
+    tall, wide = (round(side * (1 - share) ** 0.5) for side in (height, width))
+    top, left = int(rng.integers(height)) - tall // 2, int(rng.integers(width)) - wide // 2
+    rows, columns = slice(max(0, top), max(0, top + tall)), slice(max(0, left), max(0, left + wide))
+    out = x.clone()
+    out[..., rows, columns] = x.flip(0)[..., rows, columns]
+    return out, 1 - out[0, 0, rows, columns].numel() / (height * width)
 
 
 def layer_groups(encoder: nn.Module, layer_decay: float) -> list[dict[str, Any]]:
@@ -100,6 +194,8 @@ def finetune(
     head = nn.Linear(_width(encoder), classes).to(device)
     nn.init.zeros_(head.weight)
     nn.init.zeros_(head.bias)
+    if how.drop_path:
+        drop_paths(encoder, how.drop_path)
     net = nn.ModuleList([encoder.to(device), head]).train().requires_grad_(True)
     groups = [
         *layer_groups(encoder, how.layer_decay),
@@ -108,7 +204,7 @@ def finetune(
     ]
     schedule = Spec("schedule", "cosine", warmup=how.warmup, start=0.0, final=0.0).resolve("schedule")
     part = AdamW if how.optimizer == "adamw" else SGD
-    optim: Any = part(lr=how.rate, weight_decay=how.weight_decay, schedule=schedule)
+    optim: Any = part(lr=how.rate * batch / how.batch, weight_decay=how.weight_decay, schedule=schedule)
     optimizer = optim.build(groups)
     y = labels.to(device)
     plan: Sequence[tuple[int, NDArray[np.int64]]] = [
@@ -119,8 +215,14 @@ def finetune(
     ]
     for step, (epoch, rows) in enumerate(plan):
         set_rate(optimizer, rate_at(optim, (step + 0.5) / len(plan)))
-        logits = head(encoder(images(rows, epoch).to(device)).pooled)
-        loss = F.cross_entropy(logits, y[torch.from_numpy(rows)], label_smoothing=how.smoothing)
+        x, t = images(rows, epoch).to(device), y[torch.from_numpy(rows)]
+        share = 1.0
+        if how.mixup or how.cutmix:
+            x, share = mixed(x, how.mixup, how.cutmix, torch_seed(seed, "mixing", step))
+        logits = head(encoder(x).pooled)
+        loss = share * F.cross_entropy(logits, t, label_smoothing=how.smoothing)
+        if share < 1:
+            loss = loss + (1 - share) * F.cross_entropy(logits, t.flip(0), label_smoothing=how.smoothing)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -35,40 +35,67 @@ def fit_published(
     classes: int | None = None,
     seed: int = 0,
     epoch: Callable[[int], Tensor] | None = None,
+    parts: int = 1,
 ) -> Fitted:
     """Fit the linear map of a published protocol to features [n d] and labels [n].
 
     epoch: the features [n d] of a training epoch, augmented anew, in the order of `train`; without it `train` serves every epoch (the
     protocol is then named 'cached'). Weights start as N(0, 0.01), drawn from `seed`, biases at zero. Of several rates the one of
-    highest accuracy on a held-out fifth of each class is refitted on all.
+    highest accuracy on a held-out fifth of each class is refitted on all. parts: how many features of one width stand side by side in a
+    row, class tokens of blocks and then the mean patch: what 'grid' chooses from.
     """
     x, y = as_features(train, "train"), as_labels(labels, "train")
     check_pair(x, y, "train")
     check_unseen(y, y)
     y, c = y.to(x.device), classes or int(y.max()) + 1
-    rates, held_out = list(how.rates), float("nan")
-    if len(rates) > 1:
-        part = folds(y.cpu().numpy(), ids, seed=seed, rounds=1)
-        if part is None:
-            rates = rates[-1:]
-        else:
-            inside = torch.as_tensor(part == 0, device=x.device)
-            rows = (~inside).nonzero()[:, 0]
-            weight, bias, _ = _descend(x, y, how, rates, c, seed, epoch, rows)
-            logits = torch.einsum("nd,pcd->npc", x[inside], weight) + bias
+    rates, columns, held_out = (
+        list(how.rates),
+        _columns(x.shape[1], parts if how.features == "grid" else 1),
+        float("nan"),
+    )
+    part = folds(y.cpu().numpy(), ids, seed=seed, rounds=1) if len(rates) * len(columns) > 1 else None
+    if part is None:
+        rates, columns = rates[-1:], dict(list(columns.items())[:1])
+    else:
+        inside = torch.as_tensor(part == 0, device=x.device)
+        rows = (~inside).nonzero()[:, 0]
+        tried = []
+        for name, at in columns.items():
+            weight, bias, _ = _descend(x, y, how, rates, c, seed, epoch, rows, at)
+            logits = torch.einsum("nd,pcd->npc", x[inside][:, at], weight) + bias
             right = (logits.argmax(dim=2) == y[inside, None]).double().mean(dim=0)
-            at = int(right.argmax())
-            held_out, rates = float(right[at]), [rates[at]]
-    weight, bias, scale = _descend(x, y, how, rates, c, seed, epoch, torch.arange(len(x), device=x.device))
-    return Fitted(scale, weight[0], bias[0], {"rate": rates[0]}, held_out)
+            best = int(right.argmax())
+            tried.append((float(right[best]), name, rates[best]))
+        held_out, name, rate = max(tried, key=lambda one: one[0])
+        rates, columns = [rate], {name: columns[name]}
+    ((blocks, average), at), *_ = columns.items()
+    weight, bias, scale = _descend(x, y, how, rates, c, seed, epoch, torch.arange(len(x), device=x.device), at)
+    chosen = {"rate": rates[0], **({"blocks": float(blocks), "average": float(average)} if blocks else {})}
+    whole = x.new_zeros(c, x.shape[1])
+    whole[:, at] = weight[0]
+    mean, std = torch.zeros_like(whole[0]).double(), torch.ones_like(whole[0]).double()
+    mean[at], std[at] = scale.mean, scale.std
+    return Fitted(Scale(mean, std), whole, bias[0], chosen, held_out)
+
+
+def _columns(width: int, parts: int) -> dict[tuple[int, int], slice]:
+    """Columns by (blocks, with the mean patch): all of them under (0, 0), or what DINOv2 tries of class tokens and a mean patch."""
+    if parts == 1:
+        return {(0, 0): slice(0, width)}
+    each, count = width // parts, parts - 1
+    found = {}
+    for blocks in sorted({1, count}):
+        for average in (0, 1):
+            found[blocks, average] = slice((count - blocks) * each, (count + average) * each)
+    return found
 
 
 def _descend(
     x: Tensor, y: Tensor, how: Published, rates: list[float], classes: int, seed: int,
-    epoch_of: Callable[[int], Tensor] | None, rows: Tensor,
+    epoch_of: Callable[[int], Tensor] | None, rows: Tensor, columns: slice,
 ) -> tuple[Tensor, Tensor, Scale]:  # fmt: skip
-    """Weights [p c d], biases [p c] and the normalisation that they stand on, learned from the samples at `rows`."""
-    n, d = len(rows), x.shape[1]
+    """Weights [p c d], biases [p c] and the normalisation that they stand on, learned from the samples at `rows` and `columns`."""
+    n, d = len(rows), len(range(*columns.indices(x.shape[1])))
     batch = min(how.batch, n)
     each = max(1, n // batch) if how.steps else -(-n // batch)
     steps = how.steps or how.epochs * each
@@ -85,7 +112,7 @@ def _descend(
         if at == 0 and epoch_of is not None:
             current = epoch_of(epoch).to(x)
         chosen = torch.from_numpy(order(seed, epoch, n)[at * batch : (at + 1) * batch]).to(x.device)
-        z, t = current[rows[chosen]], y[rows[chosen]]
+        z, t = current[rows[chosen]][:, columns], y[rows[chosen]]
         if how.norm and len(z) > 1:
             v, m = torch.var_mean(z, dim=0, correction=0)
             mean.lerp_(m, _NORM_MOMENTUM)
@@ -98,8 +125,9 @@ def _descend(
             continue
         speed_w.mul_(_MOMENTUM).add_(grad_w.add_(how.decay * weight))
         speed_b.mul_(_MOMENTUM).add_(grad_b.add_(how.decay * bias))
-        weight -= rate[:, None, None] * speed_w
-        bias -= rate[:, None] * speed_b
+        ahead = (grad_w.add_(speed_w, alpha=_MOMENTUM), grad_b.add_(speed_b, alpha=_MOMENTUM)) if how.nesterov else None
+        weight -= rate[:, None, None] * (ahead[0] if ahead else speed_w)
+        bias -= rate[:, None] * (ahead[1] if ahead else speed_b)
     broken = ~(torch.isfinite(weight).all(dim=2).all(dim=1) & torch.isfinite(bias).all(dim=1))
     weight[broken], bias[broken] = 0, 0
     scale = (

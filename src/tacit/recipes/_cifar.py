@@ -5,7 +5,8 @@ from __future__ import annotations
 from tacit.core.recipe import Recipe
 from tacit.core.spec import Spec
 
-EPOCHS, SAMPLES, BATCH = 1000, 50_000, 256
+EPOCHS, SHORT, SAMPLES, BATCH = 1000, 200, 50_000, 256
+_BY_EPOCHS = ("warmup", "queue_from", "still")  # settings that are shares of the run and are published as epochs
 
 
 def cifar(
@@ -24,9 +25,25 @@ def cifar(
     )
 
 
-def mlp(*widths: int, last: str = "linear") -> Spec:
+def short(recipe: Recipe) -> Recipe:
+    """The same recipe for 200 epochs; what is counted in epochs (warm-up, prototypes at rest, a queue's start) stays as long."""
+    parts = {name: _kept_epochs(getattr(recipe, name)) for name in ("system", "optim")}
+    return recipe.change(steps=SHORT * (SAMPLES // BATCH), **parts)
+
+
+def _kept_epochs(spec: Spec) -> Spec:
+    changed: dict[str, object] = {}
+    for name, value in spec.items():
+        if isinstance(value, Spec):
+            changed[name] = _kept_epochs(value)
+        elif name in _BY_EPOCHS:
+            changed[name] = min(1.0, value * EPOCHS / SHORT)
+    return spec.change(**changed)
+
+
+def mlp(*widths: int, **settings: object) -> Spec:
     """A projector or predictor."""
-    return Spec("head", "mlp", widths=widths, last=last)
+    return Spec("head", "mlp", widths=widths, **settings)
 
 
 def symmetric() -> Spec:

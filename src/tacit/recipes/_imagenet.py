@@ -30,6 +30,18 @@ def asymmetric(scale: tuple[float, float] = (0.08, 1.0)) -> Spec:
     return Spec("views", "pair", first=first, second=first.change(blur=0.1, solarise=0.2))
 
 
+def weak() -> Spec:
+    """Both views alike as in MoCo v2 and SimSiam: a fifth of the area or more, strong saturation, blurred half of the time."""
+    return Spec("views", "pair", first=view(224, (0.2, 1.0), interpolation="bilinear", saturation=0.4, blur=0.5))
+
+
+def swav_crops() -> Spec:
+    """Two crops of 224 and six of 96 with SimCLR's colours: SwAV, DeepCluster-v2."""
+    colours = {"brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2, "blur": 0.5}
+    first, small = view(224, (0.14, 1.0), **colours), view(96, (0.05, 0.14), **colours)
+    return Spec("views", "multi-crop", first=first, local=small, locals=6)
+
+
 def crops(large: tuple[float, float], small: tuple[float, float], count: int) -> dict[str, object]:
     """The large and small crops of DINO and what follows it: 224 and 96 pixels, blur 1.0, 0.1 and 0.5, the second solarised a fifth."""
     return {
@@ -46,10 +58,20 @@ def adamw(lr: float, *, warmup: float, start: float = 0.0, final: float) -> Spec
     return Spec("optimizer", "adamw", lr=lr, weight_decay=0.04, final_weight_decay=0.4, schedule=schedule)
 
 
-def lars(lr: float, weight_decay: float, *, warmup: float, start: float = 0.0, final: float = 0.0) -> Spec:
+def lars(
+    lr: float, weight_decay: float, *, warmup: float, start: float = 0.0, final: float = 0.0, **settings: object
+) -> Spec:
     """LARS as in the codes of VICReg and SwAV."""
     schedule = Spec("schedule", "cosine", warmup=warmup, start=start, final=final)
-    return Spec("optimizer", "lars", lr=lr, weight_decay=weight_decay, definition="vicreg", schedule=schedule)
+    return Spec(
+        "optimizer", "lars", lr=lr, weight_decay=weight_decay, definition="vicreg", schedule=schedule, **settings
+    )
+
+
+def sgd(lr: float, weight_decay: float) -> Spec:
+    """Gradient descent with momentum 0.9 and half a cosine to zero, without warm-up."""
+    schedule = Spec("schedule", "cosine", warmup=0.0)
+    return Spec("optimizer", "sgd", lr=lr, weight_decay=weight_decay, schedule=schedule)
 
 
 def resnet() -> Spec:

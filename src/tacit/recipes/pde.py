@@ -57,34 +57,45 @@ def navier_stokes() -> Recipe:
 def kdv_small() -> Recipe:
     """Korteweg-de Vries in minutes on one core: 2,000 trajectories of 40 x 96, a small convolutional network.
 
-    No published number. Aim: the amplitudes of the start's modes from features with less error than from the untrained encoder,
-    and with 50 labels than supervised training; docs/pde.md has the numbers.
+    No published number. Aim: the amplitudes of the start's modes from features with less error than from the untrained encoder
+    and, with few labels, than from supervised training; docs/pde.md says what was measured. The scaling symmetry changes the
+    very amplitudes that are asked for, so it is left out; all domains are alike, so that two views of a trajectory have its waves
+    in common and nothing else that tells it from others.
     """
-    world = Spec("world", "kdv", length=64.0, horizon=40.0, points=96, frames=80, stored=40, waves=5, substeps=4)
-    views = _line("kdv", length=64.0, time=1.0, galilei=0.2, crop=(32, 64), unit=(1.0, 32.0, 20.0))
+    world = Spec(
+        "world", "kdv", length=64.0, horizon=40.0, jitter=0.0, points=96, frames=80, stored=40, waves=5, substeps=4
+    )
+    views = _line("kdv", length=64.0, time=1.0, galilei=0.2, scale=0.0, crop=(32, 64), unit=(1.0, 32.0, 20.0))
     return _small(_made(world, 2000, 500), views)
 
 
 def ks_small() -> Recipe:
-    """Kuramoto-Sivashinsky in minutes on one core: 2,000 trajectories of 40 x 96, viscosity 0.6 to 1.4.
+    """Kuramoto-Sivashinsky in minutes on one core: 2,000 trajectories of 40 x 96, viscosity 0.6 to 1.4, crops of 16 x 48.
 
-    No published number. Aim: the viscosity from features with less error than from the untrained encoder; docs/pde.md has the
-    numbers.
+    No published number. Expected: 0.02 to 0.04 of the variance of the viscosity unexplained with 10 to 50 labels, with 10 less than
+    supervised training leaves (0.13), always less than simple statistics and the untrained encoder (docs/pde.md). The field is
+    chaotic and crops are small, so that two of them rarely see the same and have the viscosity in common.
     """
-    world = Spec("world", "ks", length=48.0, horizon=40.0, points=96, frames=160, stored=40, viscosity=(0.6, 1.4))
-    views = _line("ks", length=48.0, time=1.0, galilei=0.4, scale=0.0, crop=(32, 64), unit=(1.0, 24.0, 20.0))
+    world = Spec(
+        "world", "ks", length=48.0, horizon=80.0, jitter=0.0, points=96, frames=80, stored=40, viscosity=(0.6, 1.4),
+        substeps=10, method="etdrk4",
+    )  # fmt: skip
+    views = _line("ks", length=48.0, time=1.0, galilei=0.4, scale=0.0, crop=(16, 48), unit=(1.0, 24.0, 20.0))
     return _small(_made(world, 2000, 500), views)
 
 
 def burgers_small() -> Recipe:
-    """Burgers in minutes on one core: 2,000 exact trajectories of 40 x 64, viscosity 0.02 to 0.2, starts of one size.
+    """Burgers in minutes on one core: 2,000 exact trajectories of 40 x 64, viscosity 0.02 to 0.2, crops of 16 x 32.
 
     No published number. The start does not depend on the viscosity, which must be read from how steep and how quickly the field
-    fades. Aim: the viscosity from features with less error than from the untrained encoder; docs/pde.md has the numbers.
+    fades. Aim: the viscosity from 50 labels with less error than from the untrained encoder; docs/pde.md has the numbers.
     """
-    world = Spec("world", "burgers", horizon=4.0, points=64, frames=50, viscosity=(0.02, 0.2), **_WAVES)
+    world = Spec(
+        "world", "burgers", horizon=4.0, points=64, frames=50, stored=40, viscosity=(0.02, 0.2), start="velocity",
+        waves=10, highest=7,
+    )  # fmt: skip
     views = _line(
-        "burgers", length=6.283185307179586, time=0.2, galilei=0.2, projective=0.02, crop=(32, 48), unit=(1.0, 3.0, 2.0)
+        "burgers", length=6.283185307179586, time=0.2, galilei=0.2, projective=0.02, crop=(16, 32), unit=(1.0, 3.0, 2.0)
     )
     return _small(_made(world, 2000, 500), views)
 

@@ -24,7 +24,8 @@ __all__ = ["Scores", "Table", "markdown", "plain_text"]
 class Table:
     """Results with labels. Rows are protocols and columns models, both in the order in which they first appear.
 
-    percent: values are fractions and shown as percent. higher: more is better. intervals: how they were made, for the caption.
+    percent: values are fractions and shown as percent. higher: more is better; None: it depends on the row, and none is marked.
+    intervals: how they were made, for the caption.
     The best of a row is bold only where its interval lies wholly beyond the interval of every other model of the row.
     """
 
@@ -32,7 +33,7 @@ class Table:
     title: str = "What the features know"
     lead: str = ""
     percent: bool = True
-    higher: bool = True
+    higher: bool | None = True
     intervals: str = "95 %"
     absent: str = "No labels are known for these data, so nothing was measured against labels."
 
@@ -71,9 +72,9 @@ class Table:
         return [by_model.get(model) for model in self.models]
 
     def clearly_best(self, protocol: str) -> Result | None:
-        """The best result of a row if its interval is clear of all others; None with fewer than two results."""
+        """The best result of a row if its interval is clear of all others; None with fewer than two results, or no better side."""
         row = [result for result in self.row(protocol) if result is not None]
-        if len(row) < 2:
+        if len(row) < 2 or self.higher is None:
             return None
         best = (max if self.higher else min)(row, key=lambda result: result.value)
         return best if clear_of(best, [r for r in row if r is not best], higher=self.higher) else None

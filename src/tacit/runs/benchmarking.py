@@ -8,6 +8,8 @@ from typing import Any
 
 from tacit import recipes
 from tacit.core.errors import CheckpointError, RecipeError
+from tacit.runs.action_report import evaluate_actions
+from tacit.runs.answering import evaluate_answers
 from tacit.runs.imagining import evaluate_world_models
 from tacit.runs.latents import evaluate_latents
 from tacit.runs.reporting import report
@@ -19,6 +21,8 @@ BENCHMARKS: dict[str, Callable[..., Any]] = {
     "time-stepping": evaluate_steppers,
     "world-model": evaluate_world_models,
     "latent-action": evaluate_latents,
+    "action-conditioned": evaluate_actions,
+    "video-language": evaluate_answers,
 }
 """By kind of system: (paths, count=..., overrides=...) -> a value with text(), to_plain() and plot(path)."""
 

@@ -95,7 +95,7 @@ def cut_target(
     found_tasks = tasks_of(sources, labels, tasks)
     if not found_tasks:
         raise DataError(
-            f"the data of {path} have no labels and no discrete factors: probing layers needs something to predict"
+            f"the data of {path} have no label and no named factor of several values: probing layers needs something to predict"
         )
     end = names[-1] if names[-1].startswith("projector") else ""
     made = probe_layers(

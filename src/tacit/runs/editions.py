@@ -87,6 +87,12 @@ def edition_export(source: str | Path, out: str | Path, *, form: Literal["jepa",
     state = module.state_dict()
     if found.spec.role == "encoder":
         parts = Parts(edition, dict(state))
+    elif edition.action is not None:
+        if form == "transformers":
+            raise CheckpointError(
+                "transformers has no model with actions: write the published form with --release jepa"
+            )
+        parts = Parts(edition, _under(state, "encoder."), None, _under(state, "predictor."))
     else:
         student, teacher, predictor = (
             _under(state, prefix) for prefix in ("encoder.", "target.encoder.", "predictor.")
@@ -117,6 +123,9 @@ def _edition_of(spec: Any, facts: Any) -> Edition:
     }
     family: Any = "ijepa" if not encoder["tubelet"] else "vjepa2" if encoder["positions"] == "rope" else "vjepa"
     predictor, tokens = None, 1
+    if spec.role == "system" and spec.kind == "action-conditioned":
+        action = {name: value for name, value in spec["predictor"].resolve().items() if name != "compat"}
+        return Edition(family, "export", facts.shape[-1], settings, None, facts.shape[0], action=action)
     if spec.role == "system":
         own = spec["predictor"]
         predictor = {name: own[name] for name in ("width", "depth", "heads", "mlp_ratio")}

@@ -24,18 +24,19 @@ def probe(
     seeds: int = 10,
     protocols: Sequence[str] | None = None,
     factors: Sequence[str] = (),
+    head: str | Path | None = None,
 ) -> Probed | Regressed:
     """Probe a run beside raw pixels and its untrained twin, an export beside raw pixels, or two files of features (test=FILE).
 
     `protocols` by name, those of papers among them ('dino/linear,cached@1'). `factors`: named factors to probe beside the label, by
     default those of few whole numbers. The results of a run on its own data are kept in its folder,
-    one row an item, and its report is written anew.
+    one row an item, and its report is written anew. head: a published attentive probe, scored as it is (nothing is kept).
     """
     texts = list(overrides)
     asked: dict[str, Any] = {"protocols": tuple(protocols)} if protocols else {}
     asked |= {"factors": tuple(factors)} if factors else {}
-    if texts or not (Path(path) / "recipe.yaml").is_file():
-        return probe_target(path, texts, seeds=seeds, **asked)
+    if texts or head is not None or not (Path(path) / "recipe.yaml").is_file():
+        return probe_target(path, texts, seeds=seeds, head=head, **asked)
     probed = probe_run(Path(path), seeds=seeds, **asked)
     report(path)
     return probed

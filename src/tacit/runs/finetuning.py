@@ -17,8 +17,9 @@ from tacit.core.errors import DataError, RecipeError
 from tacit.core.protocols import Source, Views
 from tacit.core.random import torch_seed
 from tacit.models import store
+from tacit.probing.arrays import check_unseen
 from tacit.probing.evaluation import bank, recorded, summary
-from tacit.probing.finetuning import FineTune, finetune
+from tacit.probing.finetuning import FineTune, finetune, named_finetune
 from tacit.probing.protocols import Protocol, protocol
 from tacit.probing.records import Records, write_records
 from tacit.probing.subsets import as_ids
@@ -54,6 +55,7 @@ def finetune_target(
     overrides: Iterable[str] = (),
     *,
     how: FineTune | None = None,
+    protocol_name: str | None = None,
     labels: str = "all",
     seeds: int = 1,
     scratch: bool = True,
@@ -61,11 +63,15 @@ def finetune_target(
 ) -> FineTuned:
     """Fine-tune on the training split, test on the test split.
 
+    protocol_name: a paper's fine-tuning, `probing.FINETUNES`, in the place of `how` and `labels`.
     labels: 'all', '10%' or '5-per-class', drawn anew for each seed, the same for both starts. Training images are the first view of the
     run's own views. scratch: the same network, budget and samples from untrained weights (of a run). Of a run on its own data the
     records are kept in its results. out: a folder for the encoder as fine-tuned under the first seed.
     """
     texts, how = list(overrides), how or FineTune()
+    named = named_finetune(protocol_name) if protocol_name else None
+    if named:
+        how, labels = named.how, named.labels
     if targets.is_features(path):
         raise RecipeError(
             f"{path} is a file of features: fine-tuning needs the network, a run, export, timm or transformers folder"
@@ -76,13 +82,14 @@ def finetune_target(
         raise RecipeError(f"labels={labels!r}: fine-tuning learns from 'all', a share such as '10%', or '5-per-class'")
     train, test = found.source("train"), found.source(test_split(found))
     y = {"train": _labels(train, "train"), "test": _labels(test, "test")}
+    check_unseen(y["train"], y["test"])
     ids = as_ids(_ids(train), len(train))
     classes = max(len(train.facts.classes), int(torch.cat([*y.values()]).max()) + 1)
     encoders = {"trained": _encoder(found)}
     if scratch and found.built:
         encoders["untrained"] = _encoder(targets.untrained(found))
     device, tables, kept = choose_device(found.recipe.machine.device), [], None
-    name = f"finetune/{labels},{how.name}@1"
+    name = _full(protocol_name) if protocol_name else f"finetune/{labels},{how.name}@1"
     item = as_ids(_ids(test), len(test), "test")
     for model, encoder in encoders.items():
         for seed in range(seeds):
@@ -109,6 +116,10 @@ def finetune_target(
     if found.built and not texts:
         write_records(found.folder, records)
     return FineTuned(_table(records, seeds), records, kept)
+
+
+def _full(name: str) -> str:
+    return name if "@" in name else f"{name}@1"
 
 
 def _table(records: Records, seeds: int) -> Table:

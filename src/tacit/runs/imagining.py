@@ -4,14 +4,16 @@ open loop: the first frame is encoded, the recorded actions are rolled out, and 
 frame that was seen: mean squared error over the variance of states (0 exact, 1 as good as the mean state). Beside it persistence
 (nothing happens) and the same model under the actions of another clip.
 retrieval: of the true action and 31 others from the data, how often and at which rank the energy of the next frame finds the true one.
-decoded: a ridge from states to a recorded factor, fitted on train clips, reads positions from imagined states.
+decoded: a ridge from states to a recorded factor, fitted on train clips, reads positions from imagined states; and to small pictures,
+which are drawn with the energy landscape around the true action (`imagined_pictures`). planning: `clip_planning`.
 Models of video without actions: see `detecting`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +31,15 @@ from tacit.probing.ridge import ridge_path
 from tacit.reports import Result, Table
 from tacit.reports.horizons import Curve, save_horizons
 from tacit.runs.build import Built, restore, split_of
+from tacit.runs.clip_planning import PLANNED, plan_clips
 from tacit.runs.detecting import video_imagined
+from tacit.runs.imagined_pictures import write_imagined
 from tacit.training.runtime import choose_device
 
 __all__ = ["Imagined", "evaluate_world_models", "imagined", "retrieval"]
 
 CHOICES = 32  # the true action and 31 others
-_BATCH, _FIT = 64, 1024  # clips at once; clips that the decoding is fitted on
+_BATCH, _FIT, _PLANNED = 64, 1024, 64  # clips at once; clips that the decoding is fitted on; clips that are planned
 _MODEL, _STILL, _OTHER, _SEEN = "learned model", "persistence", "actions of another clip", "encoded frames"
 Array = NDArray[np.float64]
 
@@ -46,6 +50,7 @@ class Imagined:
 
     table: Table
     curves: Mapping[str, Curve]
+    draw: Callable[[Path, str], list[Path]] | None = None
 
     def to_plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -57,7 +62,9 @@ class Imagined:
         return self.table.to_text().rstrip()
 
     def plot(self, path: str | Path) -> Path:
-        """Draw the open-loop error by step."""
+        """Draw the open-loop error by step, and beside it, under the same name, decoded roll-outs and the energy landscape."""
+        if self.draw is not None:
+            self.draw(Path(path).parent, f"{Path(path).stem}-")
         return save_horizons(
             path,
             self.curves,
@@ -96,7 +103,13 @@ def evaluate_world_models(paths: Sequence[str | Path], *, count: int = 256, over
             for i, e in enumerate(values if values.ndim == 1 else values.mean(1))
         ]
         write_records(path / "imagination", rows)
-    return _summary(errors)
+    found = _summary(errors)
+    if not built.source.facts.action_dim:
+        return found
+    found = replace(found, draw=partial(write_imagined, judged))
+    if not texts:
+        write_imagined(judged, path / "imagination")
+    return found
 
 
 @torch.no_grad()
@@ -122,6 +135,10 @@ def imagined(built: Built, count: int = 256) -> dict[str, dict[str, Array]]:
         }
     }
     found |= retrieval(system, z, actions)
+    planned = plan_clips(system.imagine, z[:_PLANNED], actions[:_PLANNED, :steps])
+    found["planning to the end of a clip, L1 of the summed actions"] = {
+        _MODEL if name == PLANNED else name: values for name, values in planned.items()
+    }
     if "position" in facts and z.ndim == 3:
         train = split_of(built.recipe, "train")
         seen, _, where = _states(system, built, train, min(_FIT, len(train)), device)
@@ -221,4 +238,4 @@ def _summary(errors: Mapping[str, Mapping[str, Array]]) -> Imagined:
                 ends = [t_interval(column) for column in values.T]
                 curves[model] = tuple(np.array([getattr(e, n) for e in ends]) for n in ("value", "low", "high"))  # type: ignore[assignment]
     caption = "95 %, Student's t over clips"
-    return Imagined(Table(results, title="Imagination", percent=False, intervals=caption), curves)
+    return Imagined(Table(results, title="Imagination", percent=False, higher=None, intervals=caption), curves)

@@ -15,7 +15,7 @@ from tacit.runs.build import Built, split_of
 from tacit.worlds.rooms import Outcome, Tasks, draw
 from tacit.worlds.rooms.layouts import Layouts
 
-__all__ = ["action_energies", "frames_of", "write_pictures"]
+__all__ = ["action_energies", "around", "frames_of", "write_pictures"]
 
 _SHOWN, _ROWS, _COLUMNS = 16, 8, 9  # episodes in the film, in the strip, pictures a row
 _GRID, _REACH, _CLIPS = 31, 2.45, 64  # the landscape: actions a side, pixels, clips in the mean
@@ -36,7 +36,7 @@ def write_pictures(built: Built, played: Outcome, tasks: Tasks, settings: Any, f
         movie(tiled(films, 4), folder / "episodes.gif", fps=20, scale=2),
     ]
     energies, actions = action_energies(built)
-    mean = _around(energies, actions)
+    mean = around(energies, actions)
     maps = [*energies[:4].numpy(), mean]
     marks = [*((float(x), float(y)) for x, y in actions[:4]), (0.0, 0.0)]
     titles = [*(f"clip {i}" for i in range(len(maps) - 1)), f"mean over {len(energies)} clips,\nabout the true action"]
@@ -65,30 +65,44 @@ def _goal(tasks: Tasks, i: int) -> NDArray[np.uint8]:
 
 
 @torch.no_grad()
-def action_energies(built: Built, clips: int = _CLIPS, grid: int = _GRID) -> tuple[Tensor, Tensor]:
-    """Energies [n k k] of the second frame of validation clips over a grid of actions (rows: y), and the true actions [n 2].
+def action_energies(
+    built: Built, clips: int = _CLIPS, grid: int = _GRID, *, reach: float = _REACH, split: str = "valid"
+) -> tuple[Tensor, Tensor]:
+    """Energies [n k k] of the second frame of clips over a grid of the first two action coordinates (rows: the second), and the true
+    actions [n a]; further coordinates keep their true values.
 
-    Only clips whose dot moved as the action says: where a wall held it, every action into the wall is as true as the recorded one.
+    Of worlds that record `position` only clips whose dot moved as the action says: where a wall held it, every action into the wall is as
+    true as the recorded one.
     """
-    source = split_of(built.recipe, "valid")
+    source = split_of(built.recipe, split)
     read = source.read(range(min(len(source), 2 * clips)))
     taken: Any = read.action
-    moved = (read.facts["position"][:, 1] - read.facts["position"][:, 0] - taken[:, 0]).abs().amax(1) < 1e-3
+    where = read.facts.get("position")
+    if where is not None and where.shape[2:] == taken.shape[2:]:
+        moved = (where[:, 1] - where[:, 0] - taken[:, 0]).abs().amax(1) < 1e-3
+    else:
+        moved = torch.ones(len(taken), dtype=torch.bool)
+    moved = moved if bool(moved.any()) else ~moved
     x = built.views.plain(read).views["image"].data
     system = built.system
-    device = next(system.parameters()).device
+    device = next(iter(system.parameters())).device
     z = system.encode(x[moved][:clips, :, :2].to(device))
-    line = torch.linspace(-_REACH, _REACH, grid)
-    actions = torch.stack([line.repeat(grid), line.repeat_interleave(grid)], -1).to(device)  # x runs fastest
-    rows = [system.imagine(one.expand(len(actions), *one.shape), actions.unsqueeze(1))[:, 0] for one in z[:, 0]]
-    energies = [(y - seen).square().flatten(1).mean(1) for y, seen in zip(rows, z[:, 1], strict=True)]
-    return torch.stack(energies).view(-1, grid, grid).cpu(), taken[moved][:clips, 0]
+    true = taken[moved][:clips, 0].to(device)
+    line = torch.linspace(-reach, reach, grid)
+    around_ = torch.stack([line.repeat(grid), line.repeat_interleave(grid)], -1).to(device)  # x runs fastest
+    energies = []
+    for before, seen, own in zip(z[:, 0], z[:, 1], true, strict=True):
+        actions = own.expand(len(around_), -1).clone()
+        actions[:, :2] = around_
+        y = system.imagine(before.expand(len(actions), *before.shape), actions.unsqueeze(1))[:, 0]
+        energies.append((y - seen).square().flatten(1).mean(1))
+    return torch.stack(energies).view(-1, grid, grid).cpu(), true.cpu()
 
 
-def _around(energies: Tensor, actions: Tensor) -> NDArray[np.floating]:
+def around(energies: Tensor, actions: Tensor, reach: float = _REACH) -> NDArray[np.floating]:
     """The mean landscape [k k] with every true action moved to the middle (edges repeat)."""
     k = energies.shape[-1]
-    shift = (actions / (2 * _REACH) * (k - 1)).round().long()
+    shift = (actions[:, :2] / (2 * reach) * (k - 1)).round().long()
     at = torch.arange(k)
     moved = [
         e[(at + sy).clamp(0, k - 1)][:, (at + sx).clamp(0, k - 1)] for e, (sx, sy) in zip(energies, shift, strict=True)

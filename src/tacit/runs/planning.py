@@ -15,28 +15,29 @@ import yaml
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
-from tacit.core.errors import DataError, RecipeError, UnknownNameError, unknown
+from tacit.core.errors import DataError, RecipeError
 from tacit.core.protocols import Imagines
 from tacit.core.random import key
 from tacit.core.spec import Role, Spec, fill, plain
 from tacit.core.values import Batch, Record, View
 from tacit.ops.intervals import Interval
-from tacit.planning import Agent, Bounds, Cost, goal_energy
+from tacit.planning import Agent, Bounds, Cost, disagreement
 from tacit.probing import write_records
+from tacit.runs.acting import EnvSettings, act_in
 from tacit.runs.build import Built, restore
-from tacit.runs.latents import Controlled, fit_controller
+from tacit.runs.controllers import Controlled, fit_controller
+from tacit.runs.ensembles import fit_ensemble
+from tacit.runs.plan_costs import Wary, model_cost, true_cost
 from tacit.runs.plan_pictures import write_pictures
 from tacit.training.disk import write_json
 from tacit.training.runtime import choose_device
-from tacit.worlds.rooms import Outcome, Rooms, Tasks, path_length, play, random_tasks, roll, scripted
+from tacit.worlds.rooms import Outcome, Rooms, Tasks, path_length, play, random_tasks, scripted
 from tacit.worlds.rooms.draws import keys
 from tacit.worlds.rooms.episodes import CRITERIA
 from tacit.worlds.rooms.layouts import SIZE, fixed_layouts
 
-__all__ = ["WORLDS", "PlanSettings", "Planned", "plan", "play_model"]
+__all__ = ["PlanSettings", "Planned", "plan", "play_model"]
 
-WORLDS = ("rooms",)
-_ROWS = 2000  # imagined at once: their gates stay in a processor's cache
 _PLANNER = Spec("planner", "icem", samples=100, elites=10, iterations=4, spread=1.2, beta=2.0, answer="mean")
 
 
@@ -46,6 +47,7 @@ class PlanSettings:
 
     planner: any of role 'planner'. horizon: actions a plan looks ahead, never beyond the end. execute: of them are carried out before
     the next plan. over: the goal's distance summed over the plan, or at its end. warm: begin from the last plan, shifted.
+    ensemble: predictors learned anew on the run's data (2 or more; 0: none), whose disagreement times `uncertainty` joins the cost.
     bound: longest action in pixels (the world's own 2.45; 5.6 is the longest that cannot pass a wall). steps: budget of an episode.
     layout: that of the training data, or another.
 
@@ -58,6 +60,8 @@ class PlanSettings:
     execute: Annotated[int, Gt(0)] = 5
     over: Literal["sum", "last"] = "sum"
     warm: bool = True
+    ensemble: Annotated[int, Ge(0), Le(16)] = 0
+    uncertainty: Annotated[float, Ge(0)] = 0.01
     bound: Annotated[float, Gt(0), Le(5.6)] = 2.45
     steps: Annotated[int, Gt(0)] = 200
     level: Literal["easy", "medium"] = "medium"
@@ -70,6 +74,8 @@ class PlanSettings:
         """Rules across fields."""
         if settings["execute"] > settings["horizon"]:
             yield f"execute: {settings['execute']} actions of a plan of horizon={settings['horizon']} cannot be carried out: lower execute"
+        if settings["ensemble"] == 1:
+            yield "ensemble: one predictor cannot disagree: set ensemble to 2 or more, or to 0"
 
 
 @dataclass(frozen=True)
@@ -139,32 +145,55 @@ def plan(
     episodes: Annotated[int, Ge(1)] = 100,
     seed: int = 0,
     references: bool = True,
+    beside: str | Path | None = None,
     out: str | Path | None = None,
-) -> Planned:
+) -> Any:
     """Play `episodes` tasks of a world with the model of a run, all at once, and keep table, filmstrip, film and energy landscape.
 
-    references: also the scripted policies and the same planner with the true dynamics. Files go to RUN/plans/<name>, or to `out`.
+    world: 'rooms', 'camera', 'arm' (see `arm_planning.ArmSettings`), or the id of any gymnasium environment (see
+    `acting.EnvSettings`). references: also the scripted policies and,
+    in Two Rooms, the same planner with the true dynamics. beside: another run whose model plays the same tasks. Files go to
+    RUN/plans/<name>, or to `out`.
     """
-    if world not in WORLDS:
-        raise UnknownNameError(unknown("world", world, WORLDS))
     if episodes < 1:
         raise RecipeError(f"--episodes {episodes}: needs a whole number from 1")
+    if world == "arm":
+        if beside is not None:
+            raise RecipeError(
+                "--beside: world 'arm' plays one model at a time; plan with the other run by itself, the tasks are the same"
+            )
+        from tacit.runs.arm_planning import ArmSettings, plan_arm  # here: it needs mujoco
+
+        own = read_settings(overrides, ArmSettings)
+        return plan_arm(path, own, episodes=episodes, seed=seed, references=references, out=out)
+    models = {"learned model": _steered(restore(path), seed)}
+    if beside is not None:
+        models[f"beside: {Path(beside).parent.name or beside}"] = _steered(restore(beside), seed)
+    built = models["learned model"]
+    if world != "rooms":
+        given = read_settings(overrides, EnvSettings)
+        name = f"{world}-{given.planner.kind}-n{episodes}-seed{seed}".replace("/", "-").replace(":", "-")
+        folder = Path(out) if out else Path(path) / "plans" / name
+        return act_in(
+            models, world, given, episodes=episodes, seed=seed, references=references, folder=folder, run=str(path)
+        )
     settings = read_settings(overrides)
-    built = restore(path)
-    check_model(built)
+    for model in models.values():
+        check_model(model)
     if settings.layout == "data":
         settings = replace(settings, layout=built.recipe.data.get("layout", "random"))
-    if built.recipe.system.kind == "latent-action":
-        built = replace(built, system=Controlled(built.system, fit_controller(built, seed=seed)))
     layouts = (
         None
         if settings.layout == "random"
         else fixed_layouts(episodes, door={"eb-jepa": 18, "pldm": 10}[settings.layout])
     )
     tasks = random_tasks(keys(torch.arange(episodes), seed, "plan"), settings.level, layouts)
-    begun = time.perf_counter()
-    outcomes = {"learned model": play_model(built, tasks, settings, seed)}
-    seconds = time.perf_counter() - begun
+    outcomes: dict[str, Outcome] = {}
+    seconds = 0.0
+    for name, model in models.items():
+        begun = time.perf_counter()
+        outcomes[name] = play_model(model, tasks, settings, seed)
+        seconds = seconds or time.perf_counter() - begun
     if references:
         outcomes["true dynamics, straight distance"] = _play(tasks, settings, true_cost, seed)
         outcomes["true dynamics, path length"] = _play(tasks, settings, partial(true_cost, distance=path_length), seed)
@@ -179,8 +208,15 @@ def plan(
     return planned
 
 
-def read_settings(overrides: Iterable[str]) -> PlanSettings:
-    """Settings from `path=value` texts; raises RecipeError with all faults at once."""
+def _steered(built: Built, seed: int) -> Built:
+    """The same, planned with known actions: a latent action model gets its controller."""
+    if built.recipe.system.kind != "latent-action":
+        return built
+    return replace(built, system=Controlled(built.system, fit_controller(built, seed=seed)))
+
+
+def read_settings(overrides: Iterable[str], form: Any = PlanSettings) -> Any:
+    """Settings of the class `form` from `path=value` texts; raises RecipeError with all faults at once."""
     given: dict[str, Any] = {}
     faults: list[str] = []
     for text in overrides:
@@ -204,10 +240,10 @@ def read_settings(overrides: Iterable[str]) -> PlanSettings:
             node[names[-1]]["kind"] = read
         else:
             node[names[-1]] = read
-    filled = fill(PlanSettings, given, "", faults)
+    filled = fill(form, given, "", faults)
     if faults:
         raise RecipeError(faults)
-    return PlanSettings(**filled)
+    return form(**filled)
 
 
 def check_model(built: Built) -> None:
@@ -240,37 +276,16 @@ def play_model(built: Built, tasks: Tasks, settings: PlanSettings, seed: int = 0
 
     goal = encode(Rooms(tasks).goal_picture())
 
+    others = fit_ensemble(built, settings.ensemble, seed=seed) if settings.ensemble else []
+
     def see(worlds: Rooms) -> Cost:
-        return model_cost(system, encode(worlds.picture()), goal, settings.over)
+        state = encode(worlds.picture())
+        cost = model_cost(system, state, goal, settings.over)
+        if not others:
+            return cost
+        return Wary(cost, disagreement([other.imagine for other in others], state, weight=settings.uncertainty))
 
     return _play(tasks, settings, see, seed, device)
-
-
-def model_cost(system: Any, state: Tensor, goal: Tensor, over: Literal["sum", "last"] = "sum") -> Cost:
-    """The goal's distance in the states that the model imagines, a few thousand rows at a time."""
-
-    def cost(actions: Tensor) -> Tensor:
-        samples = len(actions) // len(state)
-        some = max(1, _ROWS // samples)
-        parts = zip(state.split(some), goal.split(some), actions.split(some * samples), strict=True)
-        return torch.cat([goal_energy(system.imagine, z, g, over=over)(a) for z, g, a in parts])
-
-    return cost
-
-
-def true_cost(worlds: Rooms, distance: Callable[..., Tensor] | None = None) -> Cost:
-    """The squared distance at the end of the plan under the true dynamics (stay put): straight, or by `distance`."""
-    tasks = worlds.tasks
-
-    def cost(actions: Tensor) -> Tensor:
-        samples = len(actions) // len(tasks)
-        layouts, goal = tasks.layouts.repeat(samples), tasks.goal.repeat_interleave(samples, 0)
-        last = roll(worlds.position.repeat_interleave(samples, 0), actions, layouts)[:, -1]
-        if distance is None:
-            return (last - goal).square().mean(1)
-        return distance(last, goal, layouts).square()
-
-    return cost
 
 
 def _play(

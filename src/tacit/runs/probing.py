@@ -15,8 +15,9 @@ from tacit.core.protocols import Source
 from tacit.core.values import Record
 from tacit.models.features import POOLED
 from tacit.probing import Records, evaluate, evaluate_multilabel, read_records, summary, write_records
+from tacit.probing.frozen import is_frozen
 from tacit.reports import Difference, Result, Table, verdict
-from tacit.runs import regressing, suite
+from tacit.runs import anticipating, frozen, regressing, suite
 from tacit.runs import target as targets
 from tacit.runs.regressing import Regressed
 from tacit.runs.tasks import label_table, tasks_of, test_split
@@ -76,11 +77,28 @@ def probe_target(
     seeds: int = 10,
     protocols: Sequence[str] = PROTOCOLS,
     factors: Sequence[str] = (),
+    head: str | Path | None = None,
 ) -> Probed | Regressed:
-    """Probe what `target.load` takes, or two files of features (`test=FILE`), and keep nothing."""
+    """Probe what `target.load` takes, or two files of features (`test=FILE`), and keep nothing.
+
+    head: a published attentive probe to score as it is.
+    """
     if targets.is_features(path):
         return _probe_files(Path(path), list(overrides), seeds, protocols)
+    if any(anticipating.is_anticipation(name) for name in protocols):
+        return Probed(*anticipating.anticipate(path, overrides, protocols, head=head))
     found = targets.load(path, overrides)
+    if head is not None:
+        if len(protocols) != 1 or not is_frozen(protocols[0]):
+            raise DataError(
+                f"{head}: name the one protocol that this head was trained for, for example --protocol vjepa2/16x2x3,step=4"
+            )
+        test = found.source(test_split(found))
+        return _probed(
+            frozen.head_records(
+                found, test, protocols[0], head, run=str(found.folder), benchmark=_benchmark(found, test)
+            )
+        )
     if isinstance(found.source(), Trajectories):
         asked = None if protocols == PROTOCOLS else protocols
         return regressing.regress(found, seeds=seeds, protocols=asked, only=factors, keep=False)
@@ -101,6 +119,8 @@ def probe_run(
 
     Data with labels are classified; of solutions of differential equations the coefficients are regressed.
     """
+    if any(anticipating.is_anticipation(name) for name in protocols):
+        return Probed(*anticipating.anticipate(folder, (), protocols))
     found = targets.load(folder)
     if isinstance(found.source(), Trajectories):
         asked = None if protocols == PROTOCOLS else protocols
@@ -130,6 +150,18 @@ def _records(
     models = {"trained": found}
     if baselines and found.built:
         models["untrained"] = targets.untrained(found)
+    clips, protocols = (
+        [name for name in protocols if is_frozen(name)],
+        [name for name in protocols if not is_frozen(name)],
+    )
+    if clips:
+        read = frozen.frozen_records(
+            models, {"train": train, "test": test}, clips, run=str(found.folder), benchmark=_benchmark(found, test)
+        )
+        if not protocols:  # no pass over the videos for pooled features
+            return read
+        others = _records(found, protocols, seeds, baselines=baselines, factors=factors)
+        return Records.joined([read, others])
     features: dict[str, dict[str, Tensor]] = {}
     labels, ids = {}, {}
     for model, one in models.items():
@@ -145,10 +177,7 @@ def _records(
         pixels = {name: _pixels(source) for name, source in (("train", train), ("test", test))}
         if all(value is not None for value in pixels.values()):
             features["raw pixels"] = pixels  # type: ignore[assignment]
-    path = getattr(test, "path", "data")
-    benchmark = (
-        f"{found.recipe.data.kind}-{Path(str(path)).name}@1" if found.recipe.data.kind != "digits" else "digits@1"
-    )
+    benchmark = _benchmark(found, test)
     run = str(found.folder)
     plain = [name for name in protocols if not suite.beyond_pooled(name)]
     special = [name for name in protocols if suite.beyond_pooled(name)]
@@ -166,6 +195,11 @@ def _records(
         beside = benchmark.replace("@", f"{_FACTOR}{name}@")
         parts.append(evaluate(features, both, ids, protocols=_NUISANCE, run=run, benchmark=beside))
     return Records.joined(parts)
+
+
+def _benchmark(found: targets.Target, test: Source) -> str:
+    kind = found.recipe.data.kind
+    return "digits@1" if kind == "digits" else f"{kind}-{Path(str(getattr(test, 'path', 'data'))).name}@1"
 
 
 def _pixels(source: Source) -> Tensor | None:

@@ -15,7 +15,7 @@ from tacit.core.errors import DataError
 from tacit.core.protocols import Source, Views
 from tacit.core.spec import Spec
 from tacit.core.values import Features
-from tacit.models.features import POOLED, extract
+from tacit.models.features import POOLED, cached, extract
 from tacit.probing.attentive import fit_attentive
 from tacit.probing.evaluation import bank, recorded
 from tacit.probing.leakage import FEATURES, PIXELS, Leakage, find_leakage
@@ -30,6 +30,7 @@ from tacit.training.runtime import choose_device
 __all__ = ["beyond_pooled", "leakage", "special_records"]
 
 _SIDE = 16  # of the pictures that are compared
+_KEPT = 1 << 31  # bytes of the rows of one split; more is not written to the cache
 
 
 def beyond_pooled(name: str | Protocol | Published) -> bool:
@@ -50,19 +51,19 @@ def special_records(
     classes = int(labels["train"].max()) + 1
     for how in map(protocol, names):
         for model, found in models.items():
-            call, shape = _reader(found, how)
-            z = {split: _read(found, source, found.views, call) for split, source in sources.items()}
+            reader = _reader(found, how)
+            z = {split: _rows(found, source, reader) for split, source in sources.items()}
             for seed in range(seeds if how.drawn else 1):
                 x, y, own = bank(z, dict(labels), item["train"], how, seed)
                 if isinstance(how, Published):
-                    epoch = None if how.cached else _augmented(found, sources["train"], call)
-                    logits = fit_published(x, y, how, ids=own, classes=classes, seed=seed, epoch=epoch).logits(
-                        z["test"]
+                    epoch = None if how.cached else _augmented(found, sources["train"], reader)
+                    linear = fit_published(
+                        x, y, how, ids=own, classes=classes, seed=seed, epoch=epoch, parts=reader.parts
                     )
+                    logits = linear.logits(z["test"])
                 else:
-                    tokens = {name: part.unflatten(1, shape) for name, part in (("train", x), ("test", z["test"]))}
-                    fitted = fit_attentive(tokens["train"], y, ids=own, classes=classes, seed=seed)
-                    logits = fitted.logits(tokens["test"])
+                    fitted = fit_attentive(x.unflatten(1, (reader.parts, -1)), y, ids=own, classes=classes, seed=seed)
+                    logits = fitted.logits(z["test"].unflatten(1, (reader.parts, -1)))
                 best = logits.softmax(dim=1).max(dim=1)
                 tables.append(
                     recorded(
@@ -73,65 +74,101 @@ def special_records(
     return Records.joined(tables)
 
 
-def _reader(found: targets.Target, how: Protocol | Published) -> tuple[Callable[[Tensor], Tensor], tuple[int, int]]:
-    """What reads a batch into rows, and the shape of a row: (tokens, width) for the attentive probe."""
-    embed = found.module.embed if found.built else found.module
-    encoder: Any = found.module.encoder if found.built else found.module
-    if isinstance(how, Published):
-        blocks, norm = getattr(encoder, "blocks", None), getattr(encoder, "norm", None)
-        if (
-            how.features == "last4"
-            and isinstance(blocks, nn.Sequential | nn.ModuleList)
-            and isinstance(norm, nn.Module)
-        ):
-            return _LastBlocks(encoder, list(blocks)[-4:], norm), (1, 1)
-        return (lambda x: embed(x).pooled), (1, 1)
-    data: Any = found.views.plain(found.source().read([0])).views["image"].data
-    device = choose_device(found.recipe.machine.device)
-    found.module.to(device).eval()
-    with torch.no_grad():
-        tokens = embed(data.to(device)).tokens
-    if tokens is None:
-        raise DataError(
-            "the attentive probe reads tokens, and this encoder gives none: use a linear probe of its pooled features"
-        )
+class _Reader:
+    """Reads a batch into rows of `parts` features of one width, side by side; `__name__` names their file in the cache."""
 
-    def rows(x: Tensor) -> Tensor:
-        features: Features = embed(x)
-        return features.tokens.flatten(1)  # type: ignore[union-attr]
+    parts = 1
+    __name__ = "embed"
 
-    return rows, (tokens.shape[1], tokens.shape[2])
+    def __init__(self, embed: Callable[[Tensor], Features]) -> None:
+        self._embed = embed
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._embed(x).pooled
 
 
-class _LastBlocks:
-    """Class tokens of the last blocks of a ViT, each after the final norm, side by side; the mean over tokens without a class token."""
+class _Tokens(_Reader):
+    """All tokens of the encoder."""
 
-    def __init__(self, encoder: nn.Module, blocks: list[nn.Module], norm: nn.Module) -> None:
-        self._encoder, self._blocks, self._norm = encoder, blocks, norm
-        self._first = getattr(encoder, "cls_token", None) is not None
+    __name__ = "tokens"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        tokens = self._embed(x).tokens
+        if tokens is None:
+            raise DataError(
+                "the attentive probe reads tokens, and this encoder gives none: use a linear probe of its pooled features"
+            )
+        self.parts = tokens.shape[1]
+        return tokens.flatten(1)
+
+
+class _LastBlocks(_Reader):
+    """Class tokens of the last blocks of a ViT, each after the final norm, then the mean patch of the last if `mean`.
+
+    Without a class token the mean over tokens stands for it.
+    """
+
+    def __init__(self, network: nn.Module, blocks: list[nn.Module], norm: nn.Module, *, mean: bool) -> None:
+        self._network, self._blocks, self._norm, self._mean = network, blocks, norm, mean
+        self._first = getattr(network, "cls_token", None) is not None
+        self._prefix = int(getattr(network, "num_prefix_tokens", self._first))
+        self.parts = len(blocks) + mean
+        self.__name__ = f"last{len(blocks)}{'mean' if mean else ''}"
 
     def __call__(self, x: Tensor) -> Tensor:
         held: list[Tensor] = []
         handles = [block.register_forward_hook(lambda _m, _i, out: held.append(out)) for block in self._blocks]
         try:
-            self._encoder(x)
+            self._network(x)
         finally:
             for handle in handles:
                 handle.remove()
         normed = [self._norm(tokens) for tokens in held]
-        return torch.cat([t[:, 0] if self._first else t.mean(dim=1) for t in normed], dim=1)
+        found = [t[:, 0] if self._first else t.mean(dim=1) for t in normed]
+        return torch.cat([*found, *([normed[-1][:, self._prefix :].mean(dim=1)] if self._mean else [])], dim=1)
+
+
+def _reader(found: targets.Target, how: Protocol | Published) -> _Reader:
+    """What reads a batch into the rows that a protocol asks for; networks without blocks give their pooled features."""
+    embed = found.module.embed if found.built else found.module
+    if not isinstance(how, Published):
+        return _Tokens(embed)
+    encoder: Any = found.module.encoder if found.built else found.module
+    network = getattr(encoder, "model", encoder)  # timm's ViT in its wrapper
+    blocks, norm = getattr(network, "blocks", None), getattr(network, "norm", None)
+    if (
+        how.features == "pooled"
+        or not isinstance(blocks, nn.Sequential | nn.ModuleList)
+        or not isinstance(norm, nn.Module)
+    ):
+        return _Reader(embed)
+    last = list(blocks)[-1:] if how.features == "mean" else list(blocks)[-4:]
+    return _LastBlocks(network, last, norm, mean=how.features != "last4")
+
+
+def _rows(found: targets.Target, source: Source, reader: _Reader) -> Tensor:
+    """Rows of all samples in the evaluation view, from the cache where they were computed before and are not too many to keep."""
+    if type(reader) is _Reader:
+        return found.features(source).layers[POOLED]
+    one = extract(reader, source, found.views, device=_ready(found), indices=[0]).layers[POOLED]
+    if one.numel() * one.element_size() * len(source) > _KEPT:
+        return _read(found, source, found.views, reader)
+    device = _ready(found)
+    return cached(
+        found.module, source, found.views, root=targets.cache_of(found.folder), device=device, call=reader
+    ).layers[POOLED]
+
+
+def _ready(found: targets.Target) -> torch.device:
+    """The device, with the module there in evaluation mode."""
+    device = choose_device(found.recipe.machine.device)
+    found.module.to(device).eval()
+    return device
 
 
 def _read(found: targets.Target, source: Source, views: Views, call: Callable[[Tensor], Tensor]) -> Tensor:
-    """Rows of all samples, in evaluation mode."""
-    device = choose_device(found.recipe.machine.device)
-    module = found.module.to(device)
-    training = module.training
-    module.eval()
-    try:
-        return extract(call, source, views, device=device).layers[POOLED]
-    finally:
-        module.train(training)
+    """Rows of all samples."""
+    return extract(call, source, views, device=_ready(found)).layers[POOLED]
 
 
 def _augmented(found: targets.Target, source: Source, call: Callable[[Tensor], Tensor]) -> Callable[[int], Tensor]:

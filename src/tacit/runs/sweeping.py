@@ -24,7 +24,7 @@ from tacit.runs.probing import probe_run, probe_target
 from tacit.runs.training import train
 from tacit.training.engine import Job, Outcome, run_jobs, summary
 
-__all__ = ["Sweep", "sweep"]
+__all__ = ["Sweep", "axis_of", "sweep"]
 
 _SCORES = ("rankme",)
 _JUDGE = "rankme/eps=1e-07@1"
@@ -98,7 +98,7 @@ def sweep(
     """
     if select not in _SCORES:
         raise RecipeError(unknown("label-free score", select, _SCORES))
-    axes = [_axis(text) for text in grid]
+    axes = [axis_of(text) for text in grid]
     base = recipes.load(recipe, [f"{path}={texts[0]}" for path, texts in axes])  # faults in the recipe are told at once
     folder = Path(root) / (name or f"sweep-{digest(base)}")
     jobs = []
@@ -132,7 +132,7 @@ def sweep(
     return Sweep(folder, section, outcomes, report, other)
 
 
-def _axis(text: str) -> tuple[str, list[str]]:
+def axis_of(text: str) -> tuple[str, list[str]]:
     """'optim.lr=0.1,0.3' -> its path and its values as texts; a value in brackets is one list: 'widths=[1,2],[3]'."""
     path, equals, values = text.partition("=")
     if not equals or not values:

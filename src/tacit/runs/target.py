@@ -92,8 +92,10 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Target:
         if card.spec.role != "encoder":
             raise RecipeError(f"{path} holds the {card.spec.role} {card.spec.kind!r}; features come from an encoder")
         spec, facts, module = card.spec, card.runtime, None  # type: ignore[assignment]
-    size = facts.shape[0] if facts.shape else 224
+    size = facts.shape[-1] if facts.shape else 224
     view = Spec("view", "image", size=size, saturation=0.0, hue=0.0, grey=0.0)
+    if facts.shape is not None and len(facts.shape) == 3:
+        view = Spec("view", "clip", size=size)
     if not any(text.startswith("data") for text in texts):
         raise RecipeError(f"{path} is an export: say which data to use, for example data=folder data.path=photos")
     frame = {

@@ -15,7 +15,7 @@ from tacit.core.parts import part
 from tacit.core.ranks import ALONE, Ranks
 from tacit.core.spec import EncoderSpec, HeadSpec, ObjectiveSpec, Spec
 from tacit.core.values import Batch, Facts, Features
-from tacit.systems.joint_embedding import JointEmbedding, mean_terms, pairs_of, stacked
+from tacit.systems.joint_embedding import JointEmbedding, demand_samples, mean_terms, pairs_of, stacked
 from tacit.views.places import places
 
 __all__ = ["DenseEmbedding", "matched"]
@@ -81,6 +81,7 @@ class DenseEmbedding(JointEmbedding):
 
     def loss(self, batch: Batch, progress: float, ranks: Ranks = ALONE) -> dict[str, Tensor]:  # noqa: ARG002
         """The terms 'image' and 'cells' and their sum under 'loss'."""
+        demand_samples("dense-embedding", batch, ranks)
         pairs = pairs_of(batch.views)
         x = {name: stacked(name, view) for name, view in batch.views.items()}
         seen: dict[str, Features] = {name: self.encoder(one) for name, one in x.items()}

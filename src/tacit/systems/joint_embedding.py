@@ -19,7 +19,7 @@ from tacit.core.values import Batch, Facts, Features, View
 from tacit.models.prototypes import PrototypeHead
 from tacit.models.weights import load_weights
 
-__all__ = ["JointEmbedding", "mean_terms", "pairs_of", "stacked"]
+__all__ = ["JointEmbedding", "demand_samples", "mean_terms", "pairs_of", "stacked"]
 
 _ENCODER, _PROJECTOR, _OBJECTIVE = Spec("encoder", "resnet"), Spec("head", "mlp"), Spec("objective", "vicreg")
 _TOKENS = ("cls_token", "pos_embed", "reg_token", "mask_token")  # learned inputs, not weights of a map
@@ -31,7 +31,8 @@ class JointEmbedding(nn.Module):
 
         loss = mean over pairs of views (u, v) of objective(z_u, z_v)
 
-    Every pair counts that has a global view in it; views whose name begins with 'local' (small crops) meet only global ones.
+    Every pair counts that has a global view in it; views whose name begins with 'local' (small crops) meet only global ones. An
+    objective of any number of views (LeJEPA, VISReg, MMCR, EMP, FroSSL) sees all of them at once.
     Each view goes through the network by itself, so that batch norms see one view at a time, as in the authors' code of
     VICReg, Barlow Twins and BYOL. The representation `embed` is the encoder's, before the projector.
 
@@ -139,11 +140,15 @@ class JointEmbedding(nn.Module):
 
     def loss(self, batch: Batch, progress: float, ranks: Ranks = ALONE) -> dict[str, Tensor]:
         """The terms of the objective, each the mean over pairs of views. `progress` drives what an objective or a head schedules."""
+        demand_samples("joint-embedding", batch, ranks)
         pairs = pairs_of(batch.views)
         x = {name: stacked(name, view) for name, view in batch.views.items()}
         z = {name: self._student(batch.views[name], image, progress) for name, image in x.items()}
         if self.teacher is not None:
             return self._taught(batch, x, z, pairs, progress, ranks)
+        if hasattr(self.objective, "of_views"):
+            sides = [[z[name][0] for name in z if name.startswith("local") == small] for small in (False, True)]
+            return self.objective.of_views(*sides, ranks)  # type: ignore[no-any-return, operator]
         given = {"labels": self._labels(batch)} if "labels" in self.wants else {}
         return mean_terms([self.objective(z[u][0], z[v][0], ranks, **given) for u, v in pairs])
 
@@ -239,6 +244,16 @@ class JointEmbedding(nn.Module):
             self.projector.after_step()
         if self.teacher is not None:
             self.teacher.after_step(self.encoder, self.projector, progress)
+
+
+def demand_samples(kind: str, batch: Batch, ranks: Ranks) -> None:
+    """A batch of one sample is refused before the batch norms of a projector meet it."""
+    n = len(batch.ids) * ranks.size
+    if n < 2:
+        raise RecipeError(
+            f"system {kind!r} sets samples apart from one another and was given a batch of {n}: choose batch=2 or more, and with "
+            "accumulate at least twice as much"
+        )
 
 
 def stacked(name: str, view: View) -> Tensor:

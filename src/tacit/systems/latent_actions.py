@@ -7,22 +7,20 @@ from dataclasses import replace
 from typing import Annotated, Any
 
 import torch
-from annotated_types import Gt
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tacit.core.errors import DataError
 from tacit.core.parts import part
 from tacit.core.ranks import ALONE, Ranks
-from tacit.core.spec import Role, Spec, SystemSpec
+from tacit.core.spec import InverseSpec, Role, Spec, SystemSpec
 from tacit.core.values import Batch, Facts, Features
-from tacit.models.inverse import InverseMLP
 
 __all__ = ["LatentActionModel"]
 
 BottleneckSpec = Annotated[Spec, Role("bottleneck")]
 _WORLD = Spec("system", "world-model", inverse=None, similarity=0.0, steps=1, starts="every")
-_BOTTLENECK = Spec("bottleneck", "noisy")
+_BOTTLENECK, _INVERSE = Spec("bottleneck", "noisy"), Spec("inverse", "mlp")
 
 
 @part("system", "latent-action")
@@ -32,8 +30,8 @@ class LatentActionModel(nn.Module):
         z_t = bottleneck(g(s_t, s_{t+1}));   s_{t+1} ~ world(s_t, z_t);   loss = that of the world model + the bottleneck's price
 
     world: a world model without its own inverse dynamics; its 'actions' are the latents. With a trained encoder its regulariser keeps
-    states from collapse; a frozen one needs none. The bottleneck's capacity decides between detail and transfer. Recorded actions are never
-    read. Source: LAWM (arXiv 2601.05230), after LAPO (2312.10812) and AdaWorld (2503.18938).
+    states from collapse; a frozen one needs none. inverse: g. The bottleneck's capacity decides between detail and transfer. Recorded
+    actions are never read. Source: LAWM (arXiv 2601.05230), after LAPO (2312.10812) and AdaWorld (2503.18938).
     """
 
     def __init__(
@@ -42,13 +40,15 @@ class LatentActionModel(nn.Module):
         *,
         world: SystemSpec = _WORLD,
         bottleneck: BottleneckSpec = _BOTTLENECK,
-        hidden: tuple[Annotated[int, Gt(0)], ...] = (256, 256),
+        inverse: InverseSpec = _INVERSE,
     ) -> None:
         super().__init__()
         self.bottleneck = bottleneck.build()
         self.width = self.bottleneck.width
         self.world = world.build(replace(facts, action_dim=self.width))
-        self.guess = InverseMLP(self.world.dim, self.bottleneck.inputs, hidden=hidden)
+        several = inverse.kind == "attention" and self.world.state == "tokens"
+        places = (self.world.places,) if several else ()  # the others read one vector
+        self.guess = inverse.build(self.world.dim, self.bottleneck.inputs, *places)
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
@@ -58,8 +58,8 @@ class LatentActionModel(nn.Module):
             yield f"world: latent actions drive a system 'world-model', found {world.kind!r}"
         elif world["inverse"] is not None:
             yield "world.inverse: the inverse dynamics of latent actions are their own: set world.inverse=null"
-        elif world["state"] != "pooled":
-            yield "world.state: latents are inferred from pooled states: set world.state=pooled"
+        elif world["state"] != "pooled" and settings["inverse"].kind != "attention":
+            yield "world.state: latents between states of tokens are inferred by attention: set inverse=attention or world.state=pooled"
 
     def infer(
         self, before: Float[Tensor, "*n s"], after: Float[Tensor, "*n s"], ranks: Ranks = ALONE
@@ -68,6 +68,12 @@ class LatentActionModel(nn.Module):
         raw = self.guess(before, after)
         z, terms = self.bottleneck(raw.flatten(0, -2), ranks)
         return z.unflatten(0, raw.shape[:-1]), terms
+
+    def sample(self, count: int, seed: int = 0) -> Float[Tensor, "n d"]:
+        """Latents from the bottleneck's prior alone; the same seed gives the same."""
+        device = next(self.parameters()).device
+        with torch.no_grad():
+            return self.bottleneck.sample(count, torch.Generator(device).manual_seed(seed))  # type: ignore[no-any-return]
 
     def loss(self, batch: Batch, progress: float, ranks: Ranks = ALONE) -> dict[str, Tensor]:  # noqa: ARG002
         """The terms of the world model under the inferred latents, and the bottleneck's."""

@@ -119,8 +119,12 @@ class MaskedPrediction(nn.Module):
         *,
         mask_index: int = 0,
         padded: bool = False,
+        packed: bool = False,
     ) -> Float[Tensor, "n b m o"]:
-        """What is thought to stand at `target`, from the tokens of x in `context` alone. `padded`: ids of -1 are fillings."""
+        """What is thought to stand at `target`, from the tokens of x in `context` alone.
+
+        `padded`: ids of -1 are fillings; `packed`: fillings are not computed.
+        """
         if self.mask_token is not None:
             total = self._total(x)
             hidden = torch.ones(len(x), total + 1, dtype=torch.bool, device=x.device)
@@ -128,7 +132,7 @@ class MaskedPrediction(nn.Module):
             features = self.encoder(x, mask=hidden, token=self.mask_token)
             out = self.predictor(features.tokens, target.flatten(1))
             return out.unflatten(1, target.shape[1:])  # type: ignore[no-any-return]
-        features = self.encoder(x, context, padded=padded)
+        features = self.encoder(x, context, padded=padded, packed=packed)
         tokens, at, blocks = features.tokens, context, target.shape[1]
         extra = features.pooled[:, None] if self.encoder.pooling == "class" else None
         if blocks > 1:
@@ -136,7 +140,7 @@ class MaskedPrediction(nn.Module):
             extra = None if extra is None else extra.repeat_interleave(blocks, dim=0)
         out = self.predictor(
             tokens, at, target.flatten(0, 1), grid=self.encoder.grid_of(*_shape(x, self.encoder)), mask_index=mask_index,
-            extra=extra, padded=padded,
+            extra=extra, padded=padded, packed=packed,
         )  # fmt: skip
         return out.unflatten(0, target.shape[:2])  # type: ignore[no-any-return]
 
@@ -169,7 +173,8 @@ class MaskedPrediction(nn.Module):
         for i in range(sum(name.startswith("context.") for name in how)):
             at, padded = how[f"target.{i}"], f"lengths.{i}" in how
             index = i if self.token_each else 0
-            predicted = self.predict(x, how[f"context.{i}"], at, mask_index=index, padded=padded).float()
+            packed = f"packed.{i}" in how
+            predicted = self.predict(x, how[f"context.{i}"], at, mask_index=index, padded=padded, packed=packed).float()
             error = self._error(predicted, _at(wanted, at).float())
             if padded:  # each sample counts alike, however many of its tokens are real
                 real = (at >= 0).to(error.dtype)

@@ -18,7 +18,7 @@ from tacit.core.spec import EncoderSpec, HeadSpec, ObjectiveSpec, Role, Spec
 from tacit.core.values import Batch, Facts, Features
 from tacit.ops.precision import full, without_autocast
 from tacit.ops.prototypes import koleo, prototype_cross_entropy
-from tacit.systems.joint_embedding import JointEmbedding, pairs_of, stacked
+from tacit.systems.joint_embedding import JointEmbedding, demand_samples, pairs_of, stacked
 
 __all__ = ["SelfDistillation"]
 
@@ -128,6 +128,7 @@ class SelfDistillation(JointEmbedding):
 
     def loss(self, batch: Batch, progress: float, ranks: Ranks = ALONE) -> dict[str, Tensor]:
         """The three weighted terms and their sum under 'loss'."""
+        demand_samples("self-distillation", batch, ranks)
         pairs = pairs_of(batch.views)
         x = {name: stacked(name, view) for name, view in batch.views.items()}
         whole = [name for name in x if not name.startswith("local")]

@@ -81,7 +81,8 @@ class WorldModel(nn.Module):
         self.projector, self.projects = head, projects if projector else "nothing"
         if self.projects == "state":
             dim = head.dim
-        self.predictor = predictor.build(dim, facts.action_dim, self._places(facts, state))
+        self.places = self._places(facts, state)
+        self.predictor = predictor.build(dim, facts.action_dim, self.places)
         self.after = projector.build(dim) if projector and self.projects == "state" else None
         if norm == "tied" and not isinstance(getattr(self.encoder, "norm", None), nn.Module):
             raise RecipeError(
@@ -207,7 +208,7 @@ class WorldModel(nn.Module):
         self, z: Float[Tensor, "n t *s"], actions: Float[Tensor, "n t a"], ranks: Ranks = ALONE
     ) -> dict[str, Tensor]:
         """The same of states and the actions between them."""
-        terms = {"prediction": self._error(z, actions)}
+        terms = {"prediction": self.prediction_error(z, actions)}
         if self.similarity:
             terms["similarity"] = self.similarity * _squared(z[:, 1:], z[:, :-1])
         if self.inverse is not None:
@@ -241,7 +242,7 @@ class WorldModel(nn.Module):
             )
         return self.encode(x), action
 
-    def _error(self, z: Tensor, actions: Tensor) -> Tensor:
+    def prediction_error(self, z: Tensor, actions: Tensor) -> Tensor:
         """Mean squared error of the roll-out, each step's mean over clips and entries, averaged over the steps."""
         known, seen = self.predictor.lead + 1, z.detach() if self.detached else z
         if self.starts == "first":

@@ -129,6 +129,7 @@ class Feed:
     workers n: n processes do. The batches are the same bit for bit.
     A source with an attribute `images` (a uint8 tensor [n c h w]: it fits in memory) lives on an accelerator as a whole and is
     augmented there, without threads or workers; `resident` overrules this choice.
+    replaced: samples of this process that could not be read and had others in their place, where the source does so.
     """
 
     def __init__(
@@ -146,6 +147,10 @@ class Feed:
         small = isinstance(images, torch.Tensor) and images.dtype == torch.uint8
         self.resident = small and self.device.type != "cpu" if resident is None else resident
         self._parts = source, views, plan
+        self.replaced: set[int] = set()
+        self._ids: NDArray[np.int64] | None = (
+            getattr(source, "ids", None) if getattr(source, "replacing", False) else None
+        )
 
     @contextlib.contextmanager
     def steps(self, start: int, stop: int) -> Iterator[Iterator[tuple[int, list[Batch]]]]:
@@ -169,6 +174,8 @@ class Feed:
         for step in range(start, stop):
             try:
                 micro = list(itertools.islice(batches, count))
+                if self._ids is not None:
+                    self._note_replaced(self._ids, step, micro)
                 if not here:
                     micro = [batch.to(self.device) for batch in micro]
             except (TacitError, OSError) as error:
@@ -177,6 +184,11 @@ class Feed:
                 error.add_note(f"raised while the batch of step {step + 1} was made")
                 raise
             yield step, micro
+
+    def _note_replaced(self, ids: NDArray[np.int64], step: int, micro: list[Batch]) -> None:
+        for i, batch in enumerate(micro):
+            wanted = self.plan.indices(step, i)
+            self.replaced.update(wanted[ids[wanted] != batch.ids.numpy()].tolist())
 
 
 def _settled(batch: Batch) -> Batch:

@@ -275,10 +275,26 @@ class Run:
             self.save()
         status: Literal["finished", "stopped"] = "finished" if self.step == self.recipe.steps else "stopped"
         reason = (self.signals.reason or "a signal to another process") if status == "stopped" else ""
+        self._name_replaced()
         if self.runtime.leads:
             self._write_metrics(now=True)
             self._say(status, reason)
         return status, self.step, self.folder.path, reason, self.values
+
+    def _name_replaced(self) -> None:
+        """Count the samples that could not be read and had others in their place, and name the first of this process."""
+        if not getattr(self.context.source, "replacing", False):
+            return
+        mine = sorted(self.feed.replaced)
+        count = int(self.runtime.ranks.total(torch.tensor(float(len(mine)), device=self.runtime.device)))
+        if count and self.runtime.leads:
+            names = ", ".join(self.context.source.name(i) for i in mine[:5])  # type: ignore[attr-defined]
+            self._log(self.step, "unreadable", count)
+            self.folder.note(
+                f"{count} of {len(self.context.source)} samples could not be read, others stood in for them: {names}"
+                + (", ..." if count > 5 else ""),
+                logging.WARNING,
+            )
 
     def _say(self, status: Literal["stopped", "finished", "failed"], reason: str) -> None:
         self.folder.note(f"{status} at step {self.step} of {self.recipe.steps}" + (f": {reason}" if reason else ""))

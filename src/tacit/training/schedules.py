@@ -7,14 +7,14 @@ wrong moment and needs nothing in a checkpoint. The first update sees progress 0
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le, Lt
 
 from tacit.core.parts import part
 
-__all__ = ["Constant", "Cosine", "Linear"]
+__all__ = ["Constant", "Cosine", "Linear", "Trapezoid"]
 
 Fraction = Annotated[float, Ge(0), Le(1)]
 WarmUp = Annotated[float, Ge(0), Lt(1)]
@@ -102,3 +102,35 @@ class Constant:
         """The factor of the peak rate at `progress`."""
         rising = _rising(progress, self.warmup, self.start)
         return 1.0 if rising is None else rising
+
+
+@part("schedule", "trapezoid")
+class Trapezoid:
+    """Linear warm-up, the peak rate, and a straight line down to `final` over the last `decay` of the run (warm-up, stable, decay).
+
+    With warmup = decay = 4500 / 94,500 and start = 7.5 / 42.5 the rates of V-JEPA 2-AC (arXiv 2506.09985).
+    """
+
+    def __init__(
+        self, *, warmup: WarmUp = 0.05, start: Fraction = 0.0, decay: WarmUp = 0.05, final: Fraction = 0.0
+    ) -> None:
+        self.warmup, self.start, self.decay, self.final = warmup, start, decay, final
+
+    @staticmethod
+    def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
+        """The two slopes fit into the run."""
+        if settings["warmup"] + settings["decay"] > 1:
+            yield f"warmup={settings['warmup']} and decay={settings['decay']} are more than the run: lower one of them"
+
+    @staticmethod
+    def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """The start belongs to the warm-up, the final rate to the decay."""
+        return _unread(settings) | ({} if settings["decay"] else {"final": "there is no decay"})
+
+    def __call__(self, progress: float) -> float:
+        """The factor of the peak rate at `progress`."""
+        rising = _rising(progress, self.warmup, self.start)
+        if rising is not None:
+            return rising
+        left = 1 - progress
+        return 1.0 if left >= self.decay else self.final + (1 - self.final) * left / self.decay

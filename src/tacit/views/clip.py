@@ -50,7 +50,8 @@ class Clip:
                 "use the view 'image' for images"
             )
         self.size = size
-        self.facts = replace(facts, shape=None if facts.shape is None else (facts.shape[0], size, size))
+        frames = facts.frames if facts.shape is None else facts.shape[0]
+        self.facts = replace(facts, shape=None if frames is None else (frames, size, size), frames=None)
         self._mean, self._std = (torch.from_numpy(values)[:, None, None, None] for values in statistics(facts))
         self._ranges = draws.Ranges(
             area=scale, aspect=ratio, flip=flip, jitter=0.0, factors=((1.0, 1.0),) * 3 + ((0.0, 0.0),), grey=0.0, blur=0.0,

@@ -32,11 +32,13 @@ class ContextTarget:
         context.i [n k]    ids of the tokens that the encoder sees
         target.i [n b m]   ids of the tokens that are predicted from them, in b blocks
         hidden.i [n N]     which of all N tokens are not seen
-        lengths.i [n 1+b]  with truncate='none': how many ids of the context and of each block are no fillings
+        lengths.i [n 1+b]  with truncate='none' or 'packed': how many ids of the context and of each block are no fillings
+        packed.i [n]       with truncate='packed': fillings are not to be computed
 
     `masks`: kinds of masks (role 'mask'); `copies`: how often each is drawn. patch, tubelet: those of the encoder.
     `truncate`: how rows of unequal length become one array. 'first' cuts to the shortest and keeps the first ids (the published
-    collators, which lose the end of the clip); 'random' keeps a random subset; 'none' loses no token and fills up with -1.
+    collators, which lose the end of the clip); 'random' keeps a random subset; 'none' loses no token and fills up with -1;
+    'packed' as well, and fillings are not computed: the tokens of all samples stand in one row, and each sample attends to itself.
     centre: as in the views 'pair'.
     """
 
@@ -85,7 +87,9 @@ class ContextTarget:
             own = [key(one, block) for one in own for block in range(per)]
             target = torch.from_numpy(truncate(blocks, self._truncate, own))
             found[f"target.{index}"] = target.reshape(len(drawn), per, -1)
-            if self._truncate == "none":
+            if self._truncate in ("none", "packed"):
+                if self._truncate == "packed":
+                    found[f"packed.{index}"] = torch.ones(len(drawn), dtype=torch.bool)
                 sizes = [[len(mask.context), *map(len, mask.targets)] for mask in drawn]
                 found[f"lengths.{index}"] = torch.tensor(sizes)
             found[f"hidden.{index}"] = torch.from_numpy(_hidden(contexts, total))

@@ -174,25 +174,35 @@ def _checked(indices: Sequence[int] | NDArray[np.int64], count: int) -> NDArray[
 
 @part("views", "moving-digits")
 class MovingDigitsViews:
-    """The one view 'image' of moving digits: values over 255, as published, without augmentation."""
+    """The one view 'image' of moving digits: values over 255, as published, without augmentation.
+
+    shrink: side of the blocks of pixels whose mean is seen (1: as published).
+    """
 
     names: tuple[str, ...] = ("image",)
 
-    def __init__(self, facts: Facts) -> None:
-        self.facts = replace(facts, mean=(0.0,) * facts.channels, std=(1.0,) * facts.channels)
+    def __init__(self, facts: Facts, *, shrink: Annotated[int, Ge(1), Le(8)] = 1) -> None:
+        self.shrink = shrink
+        shape = facts.shape and (*facts.shape[:-2], *(n // shrink for n in facts.shape[-2:]))
+        self.facts = replace(facts, shape=shape, mean=(0.0,) * facts.channels, std=(1.0,) * facts.channels)
 
     def __call__(self, batch: Batch, seed: int, epoch: int) -> Batch:  # noqa: ARG002  (nothing is drawn)
         """The same as `plain`."""
         return self.plain(batch)
 
     def plain(self, batch: Batch) -> Batch:
-        """float32 in [0, 1] of the same shape."""
+        """float32 in [0, 1] of the same shape, height and width divided by `shrink`."""
         data = batch.views["image"].data
         if not isinstance(data, Tensor) or data.dtype != torch.uint8:
             raise DataError(
                 "views 'moving-digits' take uint8 clips of one size: use the source moving-digits or moving-digits-file"
             )
-        return Batch({"image": View(data.float() / 255)}, batch.ids, batch.action, batch.facts)
+        x = data.float() / 255
+        if self.shrink > 1:
+            x = F.avg_pool2d(x.flatten(0, -4), self.shrink).view(
+                *x.shape[:-2], *(n // self.shrink for n in x.shape[-2:])
+            )
+        return Batch({"image": View(x)}, batch.ids, batch.action, batch.facts)
 
 
 def locations(frames: Tensor, cells: int = 8) -> Tensor:

@@ -7,7 +7,7 @@ moved = resample(field, element)    # the same solution on a uniform grid
 
 from tacit.views.lie.algebra import Element, Group, linear_group
 from tacit.views.lie.apply import Points, resample, transform
-from tacit.views.lie.groups import BOUSSINESQ, BURGERS, GROUPS, KDV, KS, NAVIER_STOKES
+from tacit.views.lie.groups import BOUSSINESQ, BURGERS, GROUPS, KDV, KS, NAVIER_STOKES, POTENTIAL
 from tacit.views.lie.own import FieldGroup
 from tacit.views.lie.potential import move_heat, move_potential, superpose
 
@@ -18,6 +18,7 @@ __all__ = [
     "KDV",
     "KS",
     "NAVIER_STOKES",
+    "POTENTIAL",
     "Element",
     "FieldGroup",
     "Group",

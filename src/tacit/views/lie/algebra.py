@@ -32,7 +32,8 @@ class Group:
     basis: [k d d]. coupled: for each parameter of the equation, further matrices [k d d] that it multiplies (buoyancy).
     official: the matrices of the released code where they differ, in its order of application, without and with a
     pressure gradient among the fields (it treats the two cases differently).
-    action: "linear", z' = A z; "projective", Burgers' action of 3 x 3 matrices on (x, t, 1).
+    action: "linear", z' = A z; "projective", Burgers' action of 3 x 3 matrices on (x, t, 1), or of 4 x 4 ones that also lift it to
+    the potential.
     one_sided: generators whose parameter is drawn from U(0, s) in place of U(-s, s).
     """
 
@@ -106,7 +107,8 @@ class Group:
             matrix = torch.matrix_exp(matrices.sum(1))
         else:
             matrix = suzuki(matrices, order, steps, compat)
-        return Element(self, matrix, g)
+        known = {name: parameters[name].double() for name in self.coupled} if parameters else {}
+        return Element(self, matrix, g, known)
 
     def identity(self, n: int = 1) -> Element:
         """The element that leaves everything where it is."""
@@ -115,21 +117,23 @@ class Group:
 
 @dataclass(frozen=True)
 class Element:
-    """n elements of a group: matrices [n d d], and the parameters g they were made of where there are any."""
+    """n elements of a group: matrices [n d d], the parameters g they were made of where there are any, and those of the equation
+    that the group depends on, [n] each."""
 
     group: Group
     matrix: Tensor
     g: Tensor | None = None
+    parameters: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __matmul__(self, first: Element) -> Element:
         """The element that applies `first` and then this one."""
         if first.group.variables != self.group.variables or first.group.action != self.group.action:
             raise DataError(f"elements of {self.group.equation!r} and {first.group.equation!r} do not compose")
-        return Element(self.group, self.matrix @ first.matrix)
+        return Element(self.group, self.matrix @ first.matrix, None, self.parameters)
 
     def inverse(self) -> Element:
         """The element that undoes this one."""
-        return Element(self.group, torch.linalg.inv(self.matrix), None if self.g is None else -self.g)
+        return Element(self.group, torch.linalg.inv(self.matrix), None if self.g is None else -self.g, self.parameters)
 
     def entry(self, row: str, column: str) -> Tensor:
         """One matrix entry, [n]."""

@@ -116,8 +116,25 @@ def _coefficients(element: Element, time: Tensor) -> tuple[Tensor, Tensor, Tenso
 def _projective(points: Points, element: Element) -> Points:
     time, scale, beta, gamma, slope, _ = _coefficients(element, points.time)
     x = points.space[0] + beta * points.time + gamma
+    if "w" in points.values and "level" in element.group.variables:
+        return Points(time, (x / scale,), {"w": _lifted(points, element, x, scale)})
     u = points.values["u"]
     return Points(time, (x / scale,), {"u": (u + beta) * scale - slope * x})
+
+
+def _lifted(points: Points, element: Element, x: Tensor, scale: Tensor) -> Tensor:
+    """The potential w of Burgers: its slope moves like u, the rest of it, a function of time, so that it still solves its equation.
+
+    x: x + beta t + gamma before the division by `scale` = c t + d.
+    """
+
+    def of(v: Tensor) -> Tensor:
+        return v.to(points.time).reshape(-1, *(1,) * (points.time.ndim - 1))
+
+    beta, gamma, level, slope = (of(element.matrix[:, r, c]) for r, c in ((0, 1), (0, 2), (0, 3), (2, 1)))
+    boost = beta * points.space[0] + beta * (beta * points.time + gamma) / 2 + level
+    nu = of(element.parameters["viscosity"])
+    return points.values["w"] + boost - slope * x.square() / (2 * scale) - nu * scale.log()
 
 
 def resample(
@@ -157,8 +174,9 @@ def _stretch(element: Element, axes: int) -> tuple[Tensor, bool]:
     """By how much lengths grow [n], and whether that is all that happens to a period (no rotation, no bending)."""
     m = element.matrix
     if element.group.action == "projective":
-        straight = bool(m[:, 2, 1].abs().max() == 0)
-        return (1 / m[:, 2, 2] if straight else torch.ones_like(m[:, 2, 2])), straight
+        bent = bool(m[:, 2, 1].abs().max() > 0)
+        tilted = "level" in element.group.variables and bool(m[:, 0, 1].abs().max() > 0)  # a boost adds beta x
+        return (torch.ones_like(m[:, 2, 2]) if bent else 1 / m[:, 2, 2]), not (bent or tilted)
     labels = ("x", "y")[:axes]
     block = torch.stack([torch.stack([element.entry(r, c) for c in labels], -1) for r in labels], -2)
     stretch = torch.linalg.det(block).abs() ** (1 / axes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tacit.views.lie.algebra import Group, linear_group, matrices_of
 
-__all__ = ["BOUSSINESQ", "BURGERS", "GROUPS", "KDV", "KS", "NAVIER_STOKES"]
+__all__ = ["BOUSSINESQ", "BURGERS", "GROUPS", "KDV", "KS", "NAVIER_STOKES", "POTENTIAL"]
 
 _LINE = ("x", "t", "u", "1")
 _SHIFTS = {
@@ -38,6 +38,33 @@ BURGERS = Group(
 """u_t + u u_x = nu u_xx: x' = (x + beta t + gamma) / (c t + d), t' = (a t + b) / (c t + d), u carried like dx/dt.
 
 Scaling is (e^g x, e^2g t, e^-g u); the projective flow x / (1 - g t), t / (1 - g t), u (1 - g t) + g x. All keep nu.
+"""
+
+_JACOBI = ("x", "t", "1", "level")
+POTENTIAL = Group(
+    "burgers-potential",
+    _JACOBI,
+    ("time", "shift", "level", "galilei", "scale", "projective"),
+    matrices_of(
+        _JACOBI,
+        {
+            "time": {("t", "1"): 1.0},
+            "shift": {("x", "1"): 1.0, ("t", "level"): 0.5},
+            "level": {("x", "level"): 1.0},
+            "galilei": {("x", "t"): 1.0, ("1", "level"): -0.5},
+            "scale": {("t", "t"): 1.0, ("1", "1"): -1.0},
+            "projective": {("1", "t"): -1.0},
+        },
+    ),
+    coupled={"viscosity": matrices_of(_JACOBI, {**{name: {} for name in ("time", "shift", "level", "galilei")},
+                                                "scale": {("x", "level"): -1.0}, "projective": {}})},
+    action="projective",
+)  # fmt: skip
+"""w_t + w_x^2 / 2 = nu w_xx, whose slope u = w_x is a Burgers solution and for which w = -2 nu log psi with psi_t = nu psi_xx.
+
+The symmetries of Burgers lifted to w, and w + g. Boost and shift commute only up to a level, so the matrices are those of the
+Jacobi group: the first row holds (1, beta, gamma, level), the last column what makes it a representation. What a heat
+solution added to psi does (`potential.superpose`) is outside these: it has infinitely many dimensions.
 """
 
 _PLANE = ("tt", "t", "x", "y", "vx", "vy", "p", "px", "py", "1")
@@ -116,5 +143,5 @@ BOUSSINESQ = Group(
 """Flow with buoyancy b s along y: rotation is gone, scaling takes s to e^-3g s, smoke may be raised by g if the pressure
 is raised by g b y."""
 
-GROUPS: dict[str, Group] = {g.equation: g for g in (KDV, KS, BURGERS, NAVIER_STOKES, BOUSSINESQ)}
+GROUPS: dict[str, Group] = {g.equation: g for g in (KDV, KS, BURGERS, POTENTIAL, NAVIER_STOKES, BOUSSINESQ)}
 """By the name of the equation."""

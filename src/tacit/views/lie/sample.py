@@ -29,20 +29,23 @@ def draw(
 
     time: [n t], for projective groups: an element that would send one of these times to infinity is drawn again.
     """
-    rows = []
-    for i, sample in enumerate(ids):
-        state = key(seed, epoch, int(sample), "lie", view)
-        for attempt in range(_TRIES):
-            row = _row(group, strengths, state, attempt * _AGAIN)
-            if group.action != "projective" or time is None or _finite(group, row, time[i]):
-                break
-        else:
-            raise DataError(
-                f"sample {sample}: {_TRIES} draws in a row sent one of its times to infinity:"
-                f" lower the projective strength {strengths.get('projective', 0):g} (below 1 / largest time)"
-            )
-        rows.append(row)
-    return torch.tensor(rows, dtype=torch.float64)
+    states = [key(seed, epoch, int(sample), "lie", view) for sample in ids]
+    g = torch.tensor([_row(group, strengths, state, 0) for state in states], dtype=torch.float64)
+    if group.action != "projective" or time is None or not strengths.get("projective", 0.0):
+        return g
+    far = _infinite(group, g, time)
+    for attempt in range(1, _TRIES):
+        if not far:
+            return g
+        for i in far:
+            g[i] = torch.tensor(_row(group, strengths, states[i], attempt * _AGAIN), dtype=torch.float64)
+        far = [far[k] for k in _infinite(group, g[far], time[far])]
+    if far:
+        raise DataError(
+            f"sample {ids[far[0]]}: {_TRIES} draws in a row sent one of its times to infinity:"
+            f" lower the projective strength {strengths['projective']:g} (below 1 / largest time)"
+        )
+    return g
 
 
 def _row(group: Group, strengths: Mapping[str, float], state: int, first: int) -> list[float]:
@@ -54,9 +57,11 @@ def _row(group: Group, strengths: Mapping[str, float], state: int, first: int) -
     return row
 
 
-def _finite(group: Group, row: list[float], time: Tensor) -> bool:
-    matrix = group.element(torch.tensor([row], dtype=torch.float64)).matrix[0]
-    return bool((matrix[2, 1] * time.double().cpu() + matrix[2, 2] > 0.05).all())
+def _infinite(group: Group, g: Tensor, time: Tensor) -> list[int]:
+    """Which elements g [m k] send one of the times [m t] to infinity, or close to it."""
+    matrix = torch.matrix_exp((g[:, :, None, None] * group.basis).sum(1))
+    scale = matrix[:, 2, 1:2] * time.double().cpu() + matrix[:, 2, 2:3]
+    return (scale <= 0.05).any(1).nonzero().squeeze(1).tolist()
 
 
 def draw_starts(

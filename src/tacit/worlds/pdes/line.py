@@ -13,9 +13,10 @@ from torch import Tensor
 
 from tacit.core.errors import RunError
 from tacit.ops import spectral
+from tacit.ops.adams import adams
 from tacit.ops.exponential import etdrk4
 from tacit.ops.imex import Method, integrator
-from tacit.ops.quadratic import SquareMarch
+from tacit.ops.quadratic import SquareAdams, SquareMarch
 
 __all__ = ["Solver", "controlled", "march", "refuse_blow_up", "refuse_unresolved", "relative_gap"]
 
@@ -54,8 +55,13 @@ def march(
     dtype = torch.complex64 if single else torch.complex128
     v = torch.fft.rfft(start)[..., :kept].contiguous()
     rows = [start] if skip == 0 else []
-    if method == "etdrk4" and start.device.type == "cpu" and not start.requires_grad:
-        fused = SquareMarch(etdrk4(linear[..., :kept], interval / substeps, factor, dtype=dtype), v, points)
+    if method != "imex" and start.device.type == "cpu" and not start.requires_grad:
+        known = (linear[..., :kept], interval / substeps, factor)
+        fused: SquareMarch | SquareAdams
+        if method == "adams":
+            fused = SquareAdams(adams(*known, dtype=dtype), v, points)
+        else:
+            fused = SquareMarch(etdrk4(*known, dtype=dtype), v, points)
         for frame in range(1, frames):
             fused.steps(substeps)
             if frame >= skip:

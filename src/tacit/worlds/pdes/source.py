@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
@@ -20,7 +20,7 @@ from tacit.core.random import key
 from tacit.core.spec import Role, Spec, plain
 from tacit.core.values import Batch, Facts, View
 from tacit.ops.fields import Field
-from tacit.worlds.pdes.layouts import lpsda, smoke
+from tacit.worlds.pdes.layouts import lpsda, mppde, smoke
 from tacit.worlds.pdes.layouts.files import member, opened
 from tacit.worlds.pdes.making import trajectories
 
@@ -151,25 +151,31 @@ class MadeTrajectories:
 
 @part("source", "pde-files")
 class StoredTrajectories:
-    """Trajectories in files of a published layout: an LPSDA file, or the folder of PDEArena's smoke files.
+    """Trajectories in files of a published layout: a file of LPSDA or of MP-PDE, or the folder of PDEArena's smoke files.
 
-    equation: of an LPSDA file. labels: see the smoke layout; "official" keeps the coordinates as they were written.
+    equation: of an LPSDA file. points: which resolution of an MP-PDE file, by default its finest. labels: of the smoke and MP-PDE
+    layouts; "official" keeps the coordinates as they were written.
     """
 
     def __init__(
         self,
         *,
         path: str,
-        layout: Literal["lpsda", "pdearena"] = "lpsda",
+        layout: Literal["lpsda", "pdearena", "mp-pde"] = "lpsda",
         equation: Literal["kdv", "ks", "heat", "burgers"] = "kdv",
         split: str = "train",
+        points: Annotated[int, Ge(1)] | None = None,
         labels: Literal["correct", "official"] = "correct",
         memory: Annotated[int, Ge(0)] = 2048,
     ) -> None:
+        self._points = points
         self._layout, self._equation, self._labels, self._split = layout, equation, labels, _checked(split)
-        self._paths = [Path(path)] if layout == "lpsda" else smoke.files(Path(path), split)
+        self._paths = smoke.files(Path(path), split) if layout == "pdearena" else [Path(path)]
         counts = []
         for one in self._paths:
+            if layout == "mp-pde":
+                counts.append(next(iter(mppde.resolutions(one, split).values())))
+                continue
             with opened(one) as file:
                 group = member(file, split, one)
                 counts.append(len(member(group, "dt", one)))
@@ -177,13 +183,19 @@ class StoredTrajectories:
         self._kept = _Kept(int(self._ends[-1]), self._load, memory)
         self.facts = facts_of(self._field(0, slice(0, 1)))
 
+    @staticmethod
+    def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
+        """Rules across settings."""
+        if settings["points"] is not None and settings["layout"] != "mp-pde":
+            yield f"points: only files of MP-PDE hold several resolutions, found layout={settings['layout']!r}"
+
     def __len__(self) -> int:
         return self._kept.count
 
     def digest(self) -> str:
         """Changes with the names, sizes and times of the files and with the labels."""
         parts = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in self._paths]
-        text = json.dumps([parts, self._split, self._labels, self._equation])
+        text = json.dumps([parts, self._split, self._labels, self._equation, self._points])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
@@ -204,6 +216,15 @@ class StoredTrajectories:
 
     def _field(self, which: int, rows: slice) -> Field:
         path = self._paths[which]
+        try:
+            return self._opened(path, rows)
+        except DataError as error:  # the layouts count from the first row that was asked for
+            where = "" if str(path) in str(error) else f"{path}: "
+            raise DataError(f"{where}{error} (read as row {rows.start} of the file)") from error
+
+    def _opened(self, path: Path, rows: slice) -> Field:
         if self._layout == "lpsda":
             return lpsda.read(path, self._equation, self._split, rows)
+        if self._layout == "mp-pde":
+            return mppde.read(path, self._split, self._points, rows, self._labels)
         return smoke.read(path, self._split, rows, self._labels)

@@ -17,7 +17,8 @@ from tacit.core.errors import DataError, UnknownNameError, unknown
 from tacit.core.parts import part
 from tacit.core.values import Batch, Facts, View
 from tacit.worlds.rooms.draws import keys, uniform
-from tacit.worlds.rooms.layouts import SIZE, fixed_layouts
+from tacit.worlds.rooms.dynamics import roll
+from tacit.worlds.rooms.layouts import SIZE, Layouts, fixed_layouts
 from tacit.worlds.rooms.pictures import MEAN, STD, draw
 from tacit.worlds.rooms.trajectories import ACTIONS, WINDOW, Policy, Walks, walks
 
@@ -80,6 +81,14 @@ class RoomClips:
             if not 0 <= i < self._count:
                 raise DataError(f"sample {i} does not exist: there are {self._count}, from 0 to {self._count - 1}")
         return self.make(ids)
+
+    def replay(self, batch: Batch, action: Tensor) -> Batch:
+        """What would have been seen from the first frames of `batch` under other actions [n t 2] and the stay-put rule."""
+        layouts = Layouts(batch.facts["wall"], batch.facts["door"])
+        start = batch.facts["position"][:, 0]
+        position = torch.cat([start.unsqueeze(1), roll(start, action[:, :-1].to(start), layouts)], 1)
+        picture = draw(position, layouts).transpose(1, 2)
+        return Batch({"image": View(picture)}, batch.ids, action, {**batch.facts, "position": position})
 
     def trajectories(self, ids: Tensor) -> Walks:
         """The whole trajectories, 90 actions each, whose windows are the samples of these ids (int64 [n])."""
