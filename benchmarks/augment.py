@@ -1,11 +1,15 @@
 """Two views of every picture: the fused kernel beside lightly, kornia and albumentations, one process tree, two threads.
 
-    python benchmarks/augment.py [--json results.json] [--repeats 5] [--case 32 | 224]
+    python benchmarks/augment.py [--json results.json] [--repeats 5] [--case 32 | 224 | byol | swav | dino]
 
-Every pipeline makes the SimCLR views (crop .08-1, flip .5, jitter .8 of (.8 .8 .8 .2), grey .2, blur .5, normalise) from
-pictures that are decoded already. One source picture with its two views counts one. Each pipeline runs once to warm up, then
-`repeats` times in turn with the others; medians are printed. tacit uses two threads, kornia two torch threads, and
+In cases 32 and 224 every pipeline makes the SimCLR views (crop .08-1, flip .5, jitter .8 of (.8 .8 .8 .2), grey .2, blur .5,
+normalise) from pictures that are decoded already. One source picture with its two views counts one. Each pipeline runs once to warm up,
+then `repeats` times in turn with the others; medians are printed. tacit uses two threads, kornia two torch threads, and
 the pipelines that work picture by picture a DataLoader with two workers.
+
+The other cases are all views of a published recipe, from pictures of 256, beside lightly's transform of the same name, sizes, areas
+and chances: BYOL's pair of 224 (one always blurred, the other solarised a fifth of the time), SwAV's two crops of 224 and six of 96,
+DINO's two of 224 and ten of 96 (crops are bilinear there and bicubic here).
 """
 
 from __future__ import annotations
@@ -30,14 +34,22 @@ import torch
 from PIL import Image as Picture
 from torch.utils.data import DataLoader, Dataset
 
+from tacit import recipes
 from tacit.core.spec import Spec
 from tacit.core.values import Batch, Facts, View
 
 THREADS = 2
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #        view: side of the pictures, their number, batch size
-CASES = {32: (32, 2048, 256), 224: (256, 96, 32)}
-AIMS = {(32, "lightly"): 50, (32, "kornia"): 15, (224, "lightly"): 10}
+CASES = {"32": (32, 2048, 256), "224": (256, 96, 32)}
+RECIPES = {"byol": "ssl.byol_imagenet", "swav": "ssl.swav_imagenet", "dino": "ssl.dino_imagenet"}
+CASES |= dict.fromkeys(RECIPES, (256, 32, 16))
+AIMS = {
+    ("32", "lightly"): 50,
+    ("32", "kornia"): 15,
+    ("224", "lightly"): 10,
+    **{(name, "lightly"): 10 for name in RECIPES},
+}
 COMPILE = """
 import time, torch
 torch.set_num_threads(1)
@@ -73,16 +85,20 @@ def smooth_pictures(n: int, side: int) -> torch.Tensor:
     return ((x + 0.05 * torch.randn(x.shape, generator=rng)).clamp(0, 1) * 255).to(torch.uint8)
 
 
-def tacit(images: torch.Tensor | list[torch.Tensor], size: int, batch: int) -> Run:
-    first = Spec("view", "image", size=size, brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
-    pair = Spec("views", "pair", first=first).build(Facts(channels=3, mean=MEAN, std=STD))
+def tacit(images: torch.Tensor | list[torch.Tensor], case: str, batch: int) -> Run:
+    if case in RECIPES:
+        made = recipes.load(RECIPES[case]).views
+    else:
+        first = Spec("view", "image", size=int(case), brightness=0.8, contrast=0.8, saturation=0.8, hue=0.2)
+        made = Spec("views", "pair", first=first)
+    views = made.build(Facts(channels=3, mean=MEAN, std=STD))
     parts = [
         Batch({"image": View(images[i : i + batch])}, torch.arange(i, i + batch)) for i in range(0, len(images), batch)
     ]
 
     def run() -> None:
         for part in parts:
-            pair(part, seed=0, epoch=0)
+            views(part, seed=0, epoch=0)
 
     return run
 
@@ -97,16 +113,25 @@ def loader(pictures: list[Any], transform: Callable[[Any], Any], batch: int) -> 
     return run
 
 
-def lightly(images: torch.Tensor, size: int, batch: int) -> Run:
-    from lightly.transforms import SimCLRTransform
+def lightly(images: torch.Tensor, case: str, batch: int) -> Run:
+    from lightly.transforms import BYOLTransform, DINOTransform, SimCLRTransform, SwaVTransform
 
+    if case == "byol":
+        transform: Any = BYOLTransform()
+    elif case == "swav":
+        transform = SwaVTransform()
+    elif case == "dino":
+        transform = DINOTransform(global_crop_scale=(0.25, 1.0), local_crop_scale=(0.05, 0.25), n_local_views=10)
+    else:
+        transform = SimCLRTransform(input_size=int(case))
     pictures = [Picture.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-    return loader(pictures, SimCLRTransform(input_size=size), batch)
+    return loader(pictures, transform, batch)
 
 
-def kornia(images: torch.Tensor, size: int, batch: int) -> Run:
+def kornia(images: torch.Tensor, case: str, batch: int) -> Run:
     import kornia.augmentation as K
 
+    size = int(case)
     side = 2 * (size // 20) + 1
     views = K.AugmentationSequential(
         K.RandomResizedCrop((size, size), scale=(0.08, 1.0)),
@@ -125,9 +150,10 @@ def kornia(images: torch.Tensor, size: int, batch: int) -> Run:
     return run
 
 
-def albumentations(images: torch.Tensor, size: int, batch: int) -> Run:
+def albumentations(images: torch.Tensor, case: str, batch: int) -> Run:
     import albumentations as A
 
+    size = int(case)
     side = 2 * (size // 20) + 1
     views = A.Compose(
         [
@@ -155,20 +181,20 @@ def compile_seconds() -> dict[str, float]:
         }
 
 
-def measure(size: int, repeats: int) -> dict[str, float]:
+def measure(case: str, repeats: int) -> dict[str, float]:
     """Source pictures per second of every pipeline that is installed: the median over turns of at least a second each."""
-    side, n, batch = CASES[size]
+    side, n, batch = CASES[case]
     images = smooth_pictures(n, side)
     runs: dict[str, Run] = {}
-    for pipeline in (lightly, kornia, albumentations, tacit):
+    for pipeline in (lightly, tacit) if case in RECIPES else (lightly, kornia, albumentations, tacit):
         try:
-            runs[pipeline.__name__] = pipeline(images, size, batch)
+            runs[pipeline.__name__] = pipeline(images, case, batch)
         except ModuleNotFoundError as error:
             package = (error.name or pipeline.__name__).partition(".")[0]
             print(f"{package} is not installed, so its row is left out: pip install {package}")
-    if size != 32:
+    if case == "224":
         many = [image[:, : side - i % 32, : side - i % 17].contiguous() for i, image in enumerate(images)]
-        runs["tacit, many sizes"] = tacit(many, size, batch)
+        runs["tacit, many sizes"] = tacit(many, case, batch)
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for repeat in range(-1, repeats):
         for name, run in runs.items():
@@ -181,11 +207,12 @@ def measure(size: int, repeats: int) -> dict[str, float]:
     return {name: n / statistics.median(taken) for name, taken in seconds.items()}
 
 
-def table(size: int, rates: dict[str, float]) -> Iterator[str]:
-    yield f"two {size}-px views of {CASES[size][0]}-px pictures, {THREADS} threads or workers"
+def table(case: str, rates: dict[str, float]) -> Iterator[str]:
+    what = f"the views of {RECIPES[case]}" if case in RECIPES else f"two {case}-px views"
+    yield f"{what}, of {CASES[case][0]}-px pictures, {THREADS} threads or workers"
     yield f"  {'pipeline':<20}{'pictures/s':>12}{'tacit is':>12}"
     for name, rate in sorted(rates.items(), key=lambda item: -item[1]):
-        aim = f"  (aim {AIMS[size, name]}x)" if (size, name) in AIMS else ""
+        aim = f"  (aim {AIMS[case, name]}x)" if (case, name) in AIMS else ""
         yield f"  {name:<20}{rate:>12,.0f}{rates['tacit'] / rate:>11.1f}x{aim}"
 
 
@@ -193,20 +220,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--case", type=int, choices=list(CASES), action="append")
+    parser.add_argument("--case", choices=list(CASES), action="append")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")  # the peers' own
     torch.set_num_threads(THREADS)
-    found: dict[str, Any] = {
-        "compile_seconds": compile_seconds(),
-        "threads": THREADS,
-        "load_before": os.getloadavg()[0],
-    }
-    print("first view: {cold:.1f} s when compiled, {cached:.1f} s from the cache".format(**found["compile_seconds"]))
-    for size in chosen.case or CASES:
-        rates = measure(size, chosen.repeats)
-        print("\n".join(table(size, rates)))
-        found[f"pictures_per_second_{size}"] = rates
+    found: dict[str, Any] = {"threads": THREADS, "load_before": os.getloadavg()[0]}
+    if not chosen.case:
+        found["compile_seconds"] = compile_seconds()
+        print(
+            "first view: {cold:.1f} s when compiled, {cached:.1f} s from the cache".format(**found["compile_seconds"])
+        )
+    for case in chosen.case or CASES:
+        rates = measure(case, chosen.repeats)
+        print("\n".join(table(case, rates)), flush=True)
+        found[f"pictures_per_second_{case}"] = rates
     if chosen.json:
         chosen.json.write_text(json.dumps(found, indent=1))
 

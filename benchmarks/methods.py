@@ -1,11 +1,13 @@
 """Every method on a small data set under equal compute: k-NN, linear probe and RankMe beside the untrained encoder.
 
     python benchmarks/methods.py --data digits --steps 300 --out proto/methods [--only dino swav] [--minutes 4] [--table]
+    python benchmarks/methods.py --data glyphs --only byol --choosing --change system.teacher.momentum=0.9
 
 One row a recipe `ssl.<method>_digits`, at the same steps, batch and pictures; methods that need patches have a ViT and are compared
-with the untrained ViT. A finished method leaves OUT/<data>-<steps>/<method>.json and is not run again unless its recipe changes; a cut
-run goes on from its last checkpoint: the command may be stopped (--minutes: starts no method after so long) and repeated until
-the table is whole.
+with the untrained ViT. What letters need is in GLYPHS, the same for all, and in OWN, for one method. --choosing leaves the test split
+alone and holds out a fifth of the training split; --change tries a setting there, in a row of its own.
+A finished method leaves OUT/<data>-<steps>/<method>.json and is not run again unless its recipe changes; a cut run goes on from its
+last checkpoint: the command may be stopped (--minutes: starts no method after so long) and repeated until the table is whole.
 Runs on one thread. Probes: the protocols named in the table, train split to test split. RankMe: of the embedding of the training split.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,41 +33,58 @@ FAMILIES = {
     ),
 }  # fmt: skip
 METHODS = {method: family for family, methods in FAMILIES.items() for method in methods}
-DATA = {
-    "digits": (),
-    "glyphs": ("data=glyphs", "data.count=4000", "views.first.size=32"),
-}  # at 16 pixels letters are lost
+# Letters: 32 pixels, for at 16 they are lost; a black ground, for a ground of its own is in both views and is learnt in the letter's place;
+# any hue; no noise beside the grain that the pictures have.
+_GROUND = ("data.background=[0,0]", "data.gradient=[0,0]")
+_VIEW = {"size": 32, "hue": 0.5, "brightness": 0.6, "grey": 0.1, "noise": 0}
+GLYPHS = ("data=glyphs", "data.count=4000", *_GROUND, *(f"views.first.{name}={value}" for name, value in _VIEW.items()))
+DATA = {"digits": (), "glyphs": GLYPHS}
+ENCODERS = {  # what sees a whole letter: 33 pixels, or 16 patches
+    ("glyphs", "convnet"): ("system.encoder.widths=[8,16,32,64,128]",),
+    ("glyphs", "vit"): ("system.encoder.patch=8", "views.patch=8"),
+}
+RIDGE = "ridge/all@1"
+# of 4,000 letters logistic regression takes as long as training, ridge regression a second
+PROBES = {"digits": (KNN, LINEAR, FEW), "glyphs": (KNN, RIDGE, FEW)}
+HEADS = {KNN: "k-NN (k = 20)", LINEAR: "linear", RIDGE: "linear (ridge)", FEW: "linear, 5 labels a class"}
+OWN = {  # for one method, chosen on letters outside the test split
+    ("glyphs", "byol"): ("system.projector.last=fixed-norm",),  # the embedding shrinks without
+    ("glyphs", "ibot"): ("system.objective.balance=sinkhorn", "system.patch_objective.balance=sinkhorn"),  # as DINOv2
+}
 
 
-def recipe_of(method: str, data: str, steps: int) -> Recipe:
-    """The digits' recipe of a method; all with the pictures, the steps and the batch of all."""
+def recipe_of(method: str, data: str, steps: int, change: Iterable[str] = ()) -> Recipe:
+    """The digits' recipe of a method; all with the pictures, the steps and the batch of all. change: settings to try."""
     base, own = recipes.load("ssl.dcl_digits"), recipes.load(f"ssl.{method}_digits")
     if own.data != base.data:  # the demo's recipes have grey pictures, and run longer
         encoder, head = base.system["encoder"], own.system["projector"]
         widths = tuple(min(width, 256) for width in head["widths"])
         own = own.change(data=base.data, views=base.views, optim=base.optim, batch=base.batch, clip=base.clip)
         own = own.change(system=own.system.change(encoder=encoder, projector=head.change(widths=widths)))
-    return settled(own, steps, DATA[data])
+    needs = ENCODERS.get((data, own.system["encoder"].kind), ())
+    return settled(own, steps, (*DATA[data], *needs, *OWN.get((data, method), ()), *change))
 
 
-def table(folder: Path, data: str, steps: int) -> str:
-    """Markdown: the untrained encoders, then one row a method in the order of the families."""
-    kept = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+def table(folder: Path, data: str, steps: int, measured_on: str = "test") -> str:
+    """Markdown: the untrained encoders, then one row a method in the order of the families, then what was tried."""
+    read = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
+    kept = {name: found for name, found in read.items() if set(PROBES[data]) <= set(found["probes"])}
     if not kept:
         return "No method has finished yet.\n"
 
     def row(name: str, found: dict[str, Any]) -> list[str]:
         loss = "{:.3g} to {:.3g}".format(*found["loss"]) if "loss" in found else ""
-        probes = [cell(found, protocol) for protocol in (KNN, LINEAR, FEW)]
+        probes = [cell(found, protocol) for protocol in PROBES[data]]
         return [name.replace("_", " ").replace("-", ", "), *probes, f"{found['rankme']:.1f} of {found['width']}", loss]
 
     first = [name for name in kept if name.startswith("untrained")]
-    rows = [row(name, kept[name]) for name in (*first, *(name for name in METHODS if name in kept))]
-    head = ["method", "k-NN (k = 20)", "linear", "linear, 5 labels a class", "RankMe", "loss"]
+    tried = [name for name in kept if name not in METHODS and name not in first]
+    rows = [row(name, kept[name]) for name in (*first, *(name for name in METHODS if name in kept), *tried)]
+    head = ["method", *(HEADS[protocol] for protocol in PROBES[data]), "RankMe", "loss"]
     some = kept[first[0]]
     missing = [name for name in METHODS if name not in kept]
     words = (
-        f"\n{data}, {steps} steps of 128, seed 0, n = {some['probes'][KNN][3]} test samples; 95 % intervals: Wilson over samples, "
+        f"\n{data}, {steps} steps of 128, seed 0, n = {some['probes'][KNN][3]} {measured_on} samples; 95 % intervals: Wilson over samples, "
         f"Student over {SEEDS} draws of the labels. RankMe of the embeddings of n = {some['n']} training samples; of the untrained, "
         "that of a random projector.\n"
     )
@@ -78,19 +98,28 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("methods"))
     parser.add_argument("--only", nargs="*", default=list(METHODS), choices=list(METHODS), metavar="METHOD")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further method after this long")
+    parser.add_argument(
+        "--choosing", action="store_true", help="measure on held-out training samples, not on the test split"
+    )
+    parser.add_argument(
+        "--change", nargs="*", default=[], metavar="PATH=VALUE", help="settings to try, with --choosing"
+    )
     parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     given = parser.parse_args()
+    if given.change and not given.choosing:
+        parser.error("--change tries settings, and the test split must have no part in that: add --choosing")
     torch.set_num_threads(1)
-    folder = given.out / f"{given.data}-{given.steps}"
+    folder = given.out / f"{given.data}-{given.steps}{'-choosing' * given.choosing}"
     folder.mkdir(parents=True, exist_ok=True)
     with within(given.minutes) as clock:
         for method in () if given.table else given.only:
-            recipe = recipe_of(method, given.data, given.steps)
+            recipe = recipe_of(method, given.data, given.steps, given.change)
             kind = recipe.system["encoder"].kind
             standard = {"convnet": "dcl", "vit": "ibot"}[kind]
-            untrained(f"untrained-{kind}", recipe_of(standard, given.data, given.steps), folder)
-            trained(method, recipe, folder, clock=clock)
-    text = table(folder, given.data, given.steps)
+            how: dict[str, Any] = {"protocols": PROBES[given.data], "choosing": given.choosing}
+            untrained(f"untrained-{kind}", recipe_of(standard, given.data, given.steps), folder, **how)
+            trained(" ".join([method, *given.change]), recipe, folder, clock=clock, **how)
+    text = table(folder, given.data, given.steps, "held-out training" if given.choosing else "test")
     (folder / "table.md").write_text(text)
     print(text)
 

@@ -1,10 +1,15 @@
 """Forward and backward of every objective beside lightly's, in one process on pinned threads.
 
     python benchmarks/objectives.py [--json results.json] [--size 256x8192 ...] [--only vicreg ...] [--repeats 5] [--threads 1]
+    python benchmarks/objectives.py --memory
 
 Embeddings are float32 normal, n samples of d features, and need a gradient. Ours and the peer's are called in turn, once to warm
 up and then `repeats` times or until `--budget` seconds are spent on the pair, and the median is printed. Losses of one name are
 the same function of the embeddings (lightly's EMP has the other sign of the coding rate, at the same price).
+
+--memory: the peak of one forward and backward beyond the embeddings and the code, each in a process of its own (the largest resident size
+that the system has seen, less the size before the call), of the contrastive losses at 8192 samples, which tile their matrix of pairs, and
+of the others where the matrix of features would be large.
 """
 
 from __future__ import annotations
@@ -14,7 +19,10 @@ import contextlib
 import importlib.metadata
 import json
 import os
+import resource
 import statistics
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,7 +36,20 @@ from tacit.core.errors import RecipeError
 from tacit.core.parts import parts
 from tacit.core.spec import Spec
 
-SIZES = [(n, d) for n in (256, 2048) for d in (128, 2048, 8192)]
+SIZES = [(n, d) for n in (256, 2048, 4096) for d in (128, 2048, 8192)]
+CONTRASTIVE = [
+    "simclr",
+    "dcl",
+    "dclw",
+    "simclr-abs",
+    "simclr-sq",
+    "dcl-sq",
+    "supcon",
+    "moco-v3",
+    "spectral-contrastive",
+]
+MEMORY = [(8192, 128, CONTRASTIVE)]
+MEMORY += [(n, 8192, ["simclr", "vicreg", "barlow-twins", "vibcreg", "mmcr"]) for n in (2048, 4096)]
 AIMS = {("vicreg", 256, 8192): 50, ("barlow-twins", 256, 8192): 20, ("simclr", 2048, 128): 3, ("lejepa", 2048, 128): 8}
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -37,6 +58,8 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def ours(kind: str, d: int) -> Loss:
     settings = {"sub_batch": 2 * d} if kind == "w-mse" else {}
     objective = Spec("objective", kind, **settings).build()
+    if "labels" in getattr(objective, "wants", ()):
+        return lambda a, b: objective(a, b, labels=torch.arange(len(a)) % 100)["loss"]
     return lambda a, b: objective(a, b)["loss"]
 
 
@@ -135,6 +158,45 @@ def line(row: dict[str, Any]) -> str:
     return text
 
 
+def peak(who: str, kind: str, n: int, d: int) -> float:
+    """MiB that one forward and backward adds to this process; called in one of its own."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    loss = ours(kind, d) if who == "tacit" else peers(d)[kind]
+    a, b = (z.requires_grad_() for z in torch.randn(2, n, d, generator=torch.Generator().manual_seed(0)).unbind())
+    small = torch.randn(2, 16, d)
+    loss(*(z.requires_grad_() for z in small.unbind())).backward()  # code is loaded at its first call
+    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    loss(a, b).backward()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / 2**20
+
+
+def memory(only: list[str] | None) -> Iterator[dict[str, Any]]:
+    """Rows of peak memory, each number from a process of its own; what does not fit says so and is left out."""
+    for n, d, kinds in MEMORY:
+        theirs = peers(8)
+        print(
+            f"{n} samples of {d} features, float32: MiB beyond the embeddings ({2 * n * d * 4 / 2**20:.0f} for their gradients)"
+        )
+        print(f"  {'objective':<22}{'tacit':>12}{'lightly':>12}{'less':>10}")
+        for kind in [kind for kind in kinds if not only or kind in only]:
+            row: dict[str, Any] = {"kind": kind, "n": n, "d": d}
+            for who in ("tacit", "lightly"):
+                if who == "tacit" or kind in theirs:
+                    command = [sys.executable, __file__, "--peak", who, kind, str(n), str(d)]
+                    done = subprocess.run(command, capture_output=True, text=True, check=False)
+                    if done.returncode == 0:
+                        row[who] = float(done.stdout)
+            less = f"{row['lightly'] / row['tacit']:>9.1f}x" if {"tacit", "lightly"} <= row.keys() else ""
+            print(
+                f"  {kind:<22}"
+                + "".join(f"{row.get(who, float('nan')):>12,.0f}" for who in ("tacit", "lightly"))
+                + less,
+                flush=True,
+            )
+            yield row
+
+
 def main() -> None:
     known = [part.kind for part in parts("objective") if part.target.startswith("tacit.")]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -144,13 +206,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--budget", type=float, default=20.0, help="seconds for one objective at one size")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--memory", action="store_true", help="peak memory in the place of times")
+    parser.add_argument("--peak", nargs=4, metavar=("WHO", "KIND", "N", "D"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.peak:
+        who, kind, n, d = chosen.peak
+        print(peak(who, kind, int(n), int(d)))
+        return
     warnings.simplefilter("ignore")  # the peer's own
     torch.set_num_threads(chosen.threads)
     if not peers(8):
         print("lightly is not installed, so its column is left out: pip install lightly")
-    found: list[dict[str, Any]] = []
-    for n, d in SIZES:
+    found: list[dict[str, Any]] = list(memory(chosen.only)) if chosen.memory else []
+    for n, d in [] if chosen.memory else SIZES:
         if chosen.size and f"{n}x{d}" not in chosen.size:
             continue
         print(f"{n} samples of {d} features, float32, {chosen.threads} threads: milliseconds, forward and backward")
@@ -162,7 +230,7 @@ def main() -> None:
         about = {"threads": chosen.threads, "load": os.getloadavg()[0], "torch": torch.__version__}
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             about["lightly"] = importlib.metadata.version("lightly")
-        chosen.json.write_text(json.dumps({**about, "seconds": found}, indent=1))
+        chosen.json.write_text(json.dumps({**about, "mib" if chosen.memory else "seconds": found}, indent=1))
 
 
 if __name__ == "__main__":

@@ -77,9 +77,8 @@ def _ks() -> Iterator[Row]:
     x = torch.arange(256, dtype=F) * 64 / 256
     u0 = torch.sin(2 * math.pi * x / 64) + torch.cos(6 * math.pi * x / 64)
     solve = _line(u0, 64.0, 20.0, lambda k: k**2 - k**4)
-    yield from _orders(
-        "ks, self", solve, solve(16 * 2560, "etdrk4"), {"etdrk4": (320, 640, 1280, 2560), "imex": (640, 1280, 2560)}
-    )
+    steps = {"etdrk4": (320, 640, 1280, 2560), "adams": (640, 1280, 2560), "imex": (640, 1280, 2560)}
+    yield from _orders("ks, self", solve, solve(16 * 2560, "etdrk4"), steps)
 
 
 def _burgers() -> Iterator[Row]:
@@ -162,5 +161,8 @@ def _plane() -> Iterator[Row]:
         return march_plane(start, 2 * math.pi, rates, one, 2.0, frames=2, substeps=n, method=method)[0, 1, 0]  # type: ignore[arg-type]
 
     yield from _orders(
-        "navier-stokes, self", random, random(16 * 160, "etdrk4"), {"etdrk4": (20, 40, 80, 160), "imex": (40, 80, 160)}
+        "navier-stokes, self",
+        random,
+        random(16 * 160, "etdrk4"),
+        {"etdrk4": (20, 40, 80, 160), "adams": (80, 160, 320), "imex": (40, 80, 160)},
     )

@@ -1,12 +1,13 @@
 """Two Rooms and the planners, beside the public codes where a checkout of them is given.
 
-    python benchmarks/planning.py transitions samples rollouts replan problems
+    python benchmarks/planning.py transitions samples rollouts replan problems shared
     python benchmarks/planning.py true --episodes 10
     python benchmarks/planning.py --eb-jepa CHECKOUT --stable-worldmodel CHECKOUT --json
 
 transitions: steps of the environment per second; samples: complete training clips, rendered and normalised; rollouts: one iteration
 of CEM's roll-outs through the same GRU (200 samples, horizon 90); replan: encoding and one iteration of a whole plan; problems:
-twenty plans at once; true: success of CEM with the true dynamics under two costs. Weights are random: nothing here needs a trained
+twenty plans at once; shared: a transformer's roll-outs from three seen frames, computed once or for every sample;
+true: success of CEM with the true dynamics under two costs. Weights are random: nothing here needs a trained
 model. One thread unless --threads says otherwise; medians of interleaved repeats. Peers need einops, gymnasium and scipy.
 """
 
@@ -207,6 +208,35 @@ def replan(args) -> Runs:
     return {"tacit, encode and one iteration": (lambda: agent.act(picture), 1), "eb_jepa's way": (theirs, 1)}
 
 
+def shared(args) -> Runs:
+    """A transformer world model of three frames rolled out from three seen ones: the past computed once, or once a sample."""
+    from tacit.core.spec import Spec
+    from tacit.core.values import Facts
+    from tacit.systems.after_past import imagine_after
+
+    torch.manual_seed(0)
+    patch = Spec("encoder", "pixels", patch=8)
+    world = Spec(
+        "system", "world-model", encoder=patch, frozen=True, state="tokens", regulariser=None, inverse=None, similarity=0.0, norm="none",
+        predictor=Spec("dynamics", "causal-transformer", depth=4, heads=6, hidden=768, dropout=0.0), steps=1, starts="every",
+    )  # fmt: skip
+    model = world.build(Facts(channels=3, shape=(4, 64, 64), action_dim=2)).eval()
+    past, done = model.encode(torch.randn(1, 3, 3, 64, 64)), torch.randn(1, 2, 2)
+    runs: Runs = {}
+    for horizon in (1, 2, 5):
+        actions = torch.randn(24, horizon, 2)
+
+        def roll(share: bool, actions=actions):
+            with torch.no_grad():
+                return imagine_after(model, past, done, actions, share=share)
+
+        gap = (roll(True) - roll(False)).abs().max().item()
+        print(f"horizon {horizon}: largest difference of the states {gap:.1e}")
+        runs[f"horizon {horizon}, past shared by 24 samples"] = (lambda roll=roll: roll(True), 24)
+        runs[f"horizon {horizon}, past repeated"] = (lambda roll=roll: roll(False), 24)
+    return runs
+
+
 class Evaluated:
     """The cost object that stable-worldmodel's solvers ask for: costs [p k] of candidates [p k h a]."""
 
@@ -283,7 +313,7 @@ def true(args) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {f.__name__: f for f in (transitions, samples, rollouts, replan, problems)}
+    parts = {f.__name__: f for f in (transitions, samples, rollouts, replan, problems, shared)}
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}, true; default: all but true")
     parser.add_argument("--eb-jepa", type=Path, help="a checkout of facebookresearch/eb_jepa")
     parser.add_argument("--stable-worldmodel", type=Path, help="a checkout of galilai-group/stable-worldmodel")

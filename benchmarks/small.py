@@ -7,6 +7,7 @@ checkpoint. So a benchmark may be stopped at any moment and started again.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
 import time
@@ -14,13 +15,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tacit import recipes
+from tacit.core.errors import DataError
+from tacit.core.protocols import Source
 from tacit.core.recipe import Checks, Machine, Recipe, digest
+from tacit.core.values import Batch
 from tacit.judging import RankMe
 from tacit.probing import evaluate, summary
+from tacit.probing.subsets import folds
 from tacit.runs.build import build, split_of
 from tacit.training.loop import fit
 from tacit.training.metrics import read_metrics
@@ -58,6 +65,36 @@ def settled(recipe: Recipe, steps: int, overrides: Iterable[str] = ()) -> Recipe
     return recipes.load(recipe.change(steps=steps, machine=machine, checks=checks), overrides)
 
 
+class Rows:
+    """Some samples of a source, as a source."""
+
+    def __init__(self, source: Source, rows: NDArray[np.int64]) -> None:
+        self.facts, self._source, self._rows = source.facts, source, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def digest(self) -> str:
+        """Changes with the source and with the rows."""
+        return hashlib.sha256(self._source.digest().encode() + self._rows.tobytes()).hexdigest()[:16]
+
+    def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
+        """These of the rows."""
+        return self._source.read(self._rows[np.asarray(indices, dtype=np.int64)])
+
+
+def splits_of(recipe: Recipe, choosing: bool = False) -> tuple[Source, Source]:
+    """What is trained on and what is measured on: the splits, or, to choose settings, four fifths and a fifth of the training split."""
+    train = split_of(recipe, "train")
+    if not choosing:
+        return train, split_of(recipe, "test")
+    batch = train.read(range(len(train)))
+    part = folds(batch.facts["label"].numpy(), batch.ids.numpy(), rounds=1)
+    if part is None:
+        raise DataError("a class has a single sample, and none can be held out: take more samples")
+    return Rows(train, np.flatnonzero(part != 0)), Rows(train, np.flatnonzero(part == 0))
+
+
 @torch.no_grad()
 def features(system: Any, views: Any, source: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Representations, embeddings and labels of a whole source."""
@@ -72,9 +109,11 @@ def features(system: Any, views: Any, source: Any) -> tuple[Tensor, Tensor, Tens
     return torch.cat(h), torch.cat(z), torch.cat(y)
 
 
-def measured(system: Any, recipe: Recipe, protocols: Sequence[str] = PROTOCOLS) -> dict[str, Any]:
+def measured(
+    system: Any, recipe: Recipe, protocols: Sequence[str] = PROTOCOLS, choosing: bool = False
+) -> dict[str, Any]:
     """What probes on the test split and RankMe of the training split say: probes {protocol: [accuracy, low, high, n, seeds]}."""
-    splits = [split_of(recipe, split) for split in ("train", "test")]
+    splits = splits_of(recipe, choosing)
     views = recipe.views.build(splits[0].facts)
     train, test = (features(system, views, source) for source in splits)
     parts = {"model": {"train": train[0], "test": test[0]}}
@@ -94,16 +133,20 @@ def trained(
     elsewhere: Iterable[str] = (),
     protocols: Sequence[str] = PROTOCOLS,
     clock: Clock | None = None,
+    choosing: bool = False,
 ) -> dict[str, Any]:
-    """Train and measure, or read what was found before. elsewhere: overrides that name other data to probe as well."""
+    """Train and measure, or read what was found before. elsewhere: overrides that name other data to probe as well.
+
+    choosing: the test split stays unread; what is measured is a fifth of the training split that was not trained on.
+    """
     elsewhere = list(elsewhere)
-    mark = [digest(recipe), list(protocols), elsewhere]
+    mark: list[Any] = [digest(recipe), list(protocols), elsewhere, *(["choosing"] if choosing else [])]
     path = folder / f"{name}.json"
     if path.exists() and (found := json.loads(path.read_text())).get("mark") == mark:
         return found
     if clock is not None:
         clock.check()
-    built = build(recipe)
+    built = build(recipe, splits_of(recipe, True)[0] if choosing else None)
     built.system.train()
     work = folder / "runs" / f"{name}-{digest(recipe)}"
     start = time.process_time()
@@ -116,20 +159,22 @@ def trained(
         "mark": mark,
         "seconds": spent,
         "loss": [losses[0], losses[-1]],
-        **measured(built.system, recipe, protocols),
+        **measured(built.system, recipe, protocols, choosing),
     }
     if elsewhere:
         found["elsewhere"] = measured(built.system, recipes.load(recipe, elsewhere), protocols)
     return _keep(path, found, work)
 
 
-def untrained(name: str, recipe: Recipe, folder: Path, protocols: Sequence[str] = PROTOCOLS) -> dict[str, Any]:
+def untrained(
+    name: str, recipe: Recipe, folder: Path, protocols: Sequence[str] = PROTOCOLS, choosing: bool = False
+) -> dict[str, Any]:
     """The same encoder with its first weights."""
     path = folder / f"{name}.json"
-    mark = [digest(recipe), list(protocols)]
+    mark: list[Any] = [digest(recipe), list(protocols), *(["choosing"] if choosing else [])]
     if path.exists() and (found := json.loads(path.read_text())).get("mark") == mark:
         return found
-    return _keep(path, {"mark": mark, **measured(build(recipe).system, recipe, protocols)}, None)
+    return _keep(path, {"mark": mark, **measured(build(recipe).system, recipe, protocols, choosing)}, None)
 
 
 def _keep(path: Path, found: dict[str, Any], work: Path | None) -> dict[str, Any]:
