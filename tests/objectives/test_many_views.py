@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
 from tacit.core.errors import RecipeError
 from tacit.core.parts import find
+from tacit.core.ranks import ALONE
 from tacit.core.spec import Spec
 from tacit.core.values import Batch, Facts, View
 from tacit.objectives.lejepa import LeJEPA
 from tacit.objectives.mmcr import MMCR
+from tacit.objectives.pairs import demand_views
 from tacit.ops.normality import directions, epps_pulley
 
 KINDS = ("lejepa", "visreg", "mmcr", "emp", "frossl")
@@ -36,10 +40,16 @@ def test_two_views_are_the_pair_and_equal_views_more_of_the_same(kind, rng):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_views_of_another_shape_are_refused(kind, rng):
+def test_views_of_another_shape_are_refused(kind, rng, monkeypatch):
     a, b = draw(rng, 2)
+    part = find("objective", kind)
+    asked = []
+    monkeypatch.setattr(sys.modules[part.__module__], "demand_views", lambda *given: asked.append(given[:2]))
+    part().of_views([a, b], [b + 1])
+    ((name, views),) = asked  # the criterion asks for equal shapes, of all views, in its own name
+    assert name == kind and len(views) == 3
     with pytest.raises(RecipeError, match=rf"^objective '{kind}' compares two views of the same samples, each \[n d\]"):
-        find("objective", kind)().of_views([a, b], [b[:, :3]])
+        demand_views(kind, [a, b, b[:, :3]], ALONE)
 
 
 def test_lejepa_pulls_every_view_to_the_mean_of_the_large_ones(rng):

@@ -5,15 +5,21 @@ from __future__ import annotations
 from tacit.core.recipe import Recipe
 from tacit.core.spec import Spec
 from tacit.recipes._cifar import mlp
-from tacit.recipes._digits import adamw, digits
+from tacit.recipes._digits import adamw, digits, view
 
 _HIDDEN = 1024  # of the projector, both hidden layers; the paper has 8192
 
 
 def _small(objective: Spec, width: int = 512, lr: float = 3e-3) -> Recipe:
-    """Coloured letters, the small network of the digits, and a projector of two wide layers and one of `width`."""
-    base = digits(objective, mlp(_HIDDEN, _HIDDEN, width), optim=adamw(lr))
-    return base.change(data=Spec("source", "glyphs", count=3000))
+    """Coloured letters on black, a network that sees a whole letter, and a projector of two wide layers and one of `width`.
+
+    A ground of its own in every picture would be in both views, and would be learnt in the letter's place (docs/methods.md).
+    """
+    letters = Spec("source", "glyphs", count=3000, background=(0.0, 0.0), gradient=(0.0, 0.0))
+    look = view(size=32, hue=0.5, brightness=0.6, grey=0.1, noise=0.0)
+    encoder = Spec("encoder", "convnet", widths=(8, 16, 32, 64, 128))
+    base = digits(objective, mlp(_HIDDEN, _HIDDEN, width), optim=adamw(lr), encoder=encoder)
+    return base.change(data=letters, views=Spec("views", "pair", first=look))
 
 
 def simclr() -> Recipe:

@@ -193,29 +193,22 @@ class Feed:
 
 def _settled(batch: Batch) -> Batch:
     """Real numbers at addresses that are multiples of 64 bytes: BLAS may round differently elsewhere, and runs must repeat."""
-    return batch if all(map(_is_aligned, _tensors(batch))) else map_tensors(batch, _aligned)
-
-
-def _tensors(batch: Batch) -> Iterator[torch.Tensor]:
-    """What may hold real numbers: not the ids and the visible tokens' indices."""
+    held = [
+        *batch.facts.values()
+    ]  # all but the ids and the visible tokens' indices; without a call for each, as every step does this
     for view in batch.views.values():
-        if isinstance(view.data, torch.Tensor):
-            yield view.data
-        else:
-            yield from view.data
-        if view.how:
-            yield from view.how.values()
+        held += [view.data] if isinstance(view.data, torch.Tensor) else view.data
+        held += view.how.values()
     if batch.action is not None:
-        yield batch.action
-    yield from batch.facts.values()
-
-
-def _is_aligned(x: torch.Tensor) -> bool:
-    return x.data_ptr() % 64 == 0 or not x.is_floating_point()
+        held.append(batch.action)
+    for x in held:
+        if x.data_ptr() % 64 and x.is_floating_point():
+            return map_tensors(batch, _aligned)
+    return batch
 
 
 def _aligned(x: torch.Tensor) -> torch.Tensor:
-    return x if _is_aligned(x) else x.clone()
+    return x.clone() if x.data_ptr() % 64 and x.is_floating_point() else x
 
 
 def _pinned(batch: Batch) -> Batch:
@@ -226,8 +219,10 @@ def _pinned(batch: Batch) -> Batch:
 def _by_thread(maker: _Maker, items: range, *, pin: bool, at_once: bool) -> Iterator[Iterator[Batch]]:
     """The items in order, made by one thread that works `_AHEAD` of them ahead; without `at_once`, by the caller while cheap."""
 
-    def make(item: int) -> Batch:
-        return _pinned(maker[item]) if pin else maker[item]
+    def pinned(item: int) -> Batch:
+        return _pinned(maker[item])
+
+    make = pinned if pin else maker.__getitem__
 
     def cheap(rest: Iterator[int]) -> Iterator[Batch]:
         costly = 0

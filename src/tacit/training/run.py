@@ -143,10 +143,9 @@ class Run:
 
     def report(self, terms: Mapping[str, Tensor], rate: float) -> None:
         """On logging steps read the terms and write them down; then call every hook."""
-        context, every = self.context, self.recipe.checks.log_every
-        context.step, context.rate = self.step, rate
-        context.logging = self.step == 1 or self.step % every == 0 or self.step == self.recipe.steps
-        context.values = {}
+        context, step = self.context, self.step
+        context.step, context.rate, context.values = step, rate, {}
+        context.logging = step % self.recipe.checks.log_every == 0 or step == 1 or step == self.recipe.steps
         if context.logging:
             self.watch.settle()
             context.values = self.values = self._read(terms)
@@ -155,11 +154,13 @@ class Run:
             if self.runtime.leads:
                 self._write_metrics(now=False)
         for hook in self.hooks.values():
-            hook(self.step, terms, context)
+            hook(step, terms, context)
 
     def _read(self, terms: Mapping[str, Tensor]) -> dict[str, float]:
         """The terms as floats, means over the ranks."""
-        table = torch.stack([term.float() for term in terms.values()])
+        if self.alone and self.runtime.device.type == "cpu":
+            return {name: term.item() for name, term in terms.items()}
+        table = torch.stack([term.float() for term in terms.values()])  # one transfer for all
         if self.runtime.ranks.size > 1:
             table = self.runtime.ranks.total(table) / self.runtime.ranks.size
         return dict(zip(terms, table.tolist(), strict=True))
