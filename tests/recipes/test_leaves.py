@@ -145,6 +145,9 @@ _WORDS = (
 
 
 RARE = {"min_keep"}  # bites only where a draw of a mask leaves less; tests/ops/test_masks.py holds it
+WHOLE = {
+    ("duality", "centre")
+}  # letters are drawn at the size of the views, and such pictures stay whole, as the views' docstring says
 
 
 def place_of(tree: dict, path: str) -> str:
@@ -166,7 +169,9 @@ def tried() -> dict[str, list[str]]:
         own = {
             place_of(tree, path): path
             for path in leaves(tree)
-            if path not in silent and path.rpartition(".")[2] not in {"kind", *RARE}
+            if path not in silent
+            and (leaf := path.rpartition(".")[2]) not in {"kind", *RARE}
+            and (name.partition(".")[0], leaf) not in WHOLE
         }
         found[name] = [path for place, path in own.items() if place not in seen]
         seen |= own.keys()

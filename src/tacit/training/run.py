@@ -95,7 +95,8 @@ class Run:
 
     def gradients(self, batches: Sequence[Batch], progress: float) -> dict[str, Tensor]:
         """Forward and backward of every micro-batch; the terms averaged over them, detached, with the gradient's norm if clipped."""
-        count, sums = len(batches), dict[str, Tensor]()
+        count = len(batches)
+        sums: dict[str, Tensor] = {}
         for i, batch in enumerate(batches):
             if self.plain:
                 found = self._pass(batch, progress, count)
