@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tacit import recipes, runs
-from tacit.core.errors import DataError, RecipeError
+from tacit.core.errors import DataError, RecipeError, UnknownNameError
 from tacit.core.values import Batch, View
 from tacit.runs.action_report import examined
 from tacit.runs.build import Built, restore
@@ -149,3 +149,11 @@ def test_what_does_not_belong_together_is_refused(folder, tmp_path):
         examined(Built(restore(folder).recipe, Hands(1), AsIs(), Told()), 1)
     with pytest.raises(RecipeError, match="are evaluated one at a time, found 2 run folders"):
         runs.evaluate_runs([folder, folder])
+
+
+def test_a_value_that_is_no_yaml_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(RecipeError, match=r"^steps: '\[1' cannot be read as a value$"):
+        make_arm(tmp_path, ["steps=[1"])
+    with pytest.raises(UnknownNameError, match="split"):
+        make_arm(tmp_path, split="trian")
+    assert not list(tmp_path.iterdir())

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
-from tacit.core.errors import RecipeError, RunError, UnknownNameError, need, unknown
+from tacit.core.errors import RunError, need
 from tacit.core.spec import Spec, plain
-from tacit.training.disk import replace, write_json
+from tacit.runs.made_folder import claim, given_settings
+from tacit.training.disk import replace
 from tacit.training.engine import Job, run_jobs, summary
 
 __all__ = ["MadeArm", "make_arm"]
 
-_SPLITS = ("train", "valid", "test")
 _OWN = ("episodes", "frames", "split")
 
 
@@ -60,24 +58,10 @@ def make_arm(
     other settings is refused.
     """
     need("mujoco", "robots", "the robot's arm")
-    if split not in _SPLITS:
-        raise UnknownNameError(unknown("split", split, _SPLITS))
-    given = {}
-    for text in settings:
-        name, equals, value = text.partition("=")
-        if not equals or name in _OWN:
-            raise RecipeError(
-                f"{text!r}: a setting of the episodes reads name=value, for example steps=30, wander=0.2, side=128, seed=1"
-            )
-        given[name] = yaml.safe_load(value)
+    given = given_settings(settings, _OWN, "episodes", "steps=30, wander=0.2, side=128, seed=1")
     spec = Spec("source", "arm", **given, split=split).resolve("make arm")
     told = {name: value for name, value in plain(spec).items() if name not in ("episodes", "frames")}
-    folder = Path(out) / split
-    card = folder / "arm.json"
-    if card.is_file() and json.loads(card.read_text(encoding="utf-8")) != told:
-        raise RecipeError(f"{folder} was made with other settings ({card}): choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(card, told)
+    folder = claim(out, split, "arm.json", told)
     paths = [folder / f"{i:06d}.npz" for i in range(count)]
     kept = sum(path.is_file() for path in paths)
     jobs = []
@@ -104,6 +88,6 @@ def _episodes(settings: dict[str, Any], numbers: list[int], folder: str) -> int:
 def _write(path: Path, arrays: dict[str, Any]) -> None:
     def write(beside: Path) -> None:
         with beside.open("wb") as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
     replace(path, write)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tacit.core.errors import RecipeError, RunError, UnknownNameError, unknown
+from tacit.core.errors import RunError
 from tacit.core.spec import Spec, plain
-from tacit.training.disk import write_json
+from tacit.runs.made_folder import claim, given_settings
 from tacit.training.engine import Job, run_jobs, summary
 from tacit.worlds.rooms.files import write_shard
 
 __all__ = ["MadeRooms", "make_rooms"]
-
-_SPLITS = ("train", "valid", "test")
 
 
 @dataclass(frozen=True)
@@ -59,30 +54,14 @@ def make_rooms(
     The same call continues one that stopped. Trajectory i depends on (seed, split, i) alone: a larger count adds to a set. A folder made
     with other settings is refused.
     """
-    if split not in _SPLITS:
-        raise UnknownNameError(unknown("split", split, _SPLITS))
-    given = {}
-    for text in settings:
-        name, equals, value = text.partition("=")
-        if not equals or name in ("count", "frames", "split"):
-            raise RecipeError(
-                f"{text!r}: a setting of the walks reads name=value, for example crossing=0.6, layout=pldm, seed=1"
-            )
-        try:
-            given[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise RecipeError(f"{name}: {value!r} cannot be read as a value") from error
+    own = ("count", "frames", "split")
+    given = given_settings(settings, own, "walks", "crossing=0.6, layout=pldm, seed=1")
     spec = Spec("source", "rooms", **given, split=split).resolve("make rooms")
     told = {name: value for name, value in plain(spec).items() if name not in ("count", "frames")} | {
         "pictures": pictures,
         "shard": shard,
     }
-    folder = Path(out) / split
-    card = folder / "rooms.json"
-    if card.is_file() and json.loads(card.read_text(encoding="utf-8")) != told:
-        raise RecipeError(f"{folder} was made with other settings ({card}): choose another folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(card, told)
+    folder = claim(out, split, "rooms.json", told)
     starts = range(0, count, shard)
     jobs = []
     for start in starts:
