@@ -9,6 +9,7 @@ from tacit.core.errors import DataError, RecipeError
 from tacit.core.spec import Spec
 from tacit.core.values import Facts
 from tacit.models.causal_transformer import CausalTransformer
+from tacit.models.gru import GRU
 from tacit.models.residual_maps import ResidualMap, ResidualUNet
 from tacit.models.residual_mlp import ResidualMLP
 
@@ -106,3 +107,14 @@ def test_states_that_do_not_fit_are_refused(make, sentence):
     with pytest.raises(RecipeError) as caught:
         make()
     assert str(caught.value) == sentence
+
+
+def test_a_cell_runs_under_autocast(rng):
+    """Its gates are narrow there and its state is not: the state stays as wide as it came."""
+    cell = GRU(8, 2)
+    state, actions = torch.randn(5, 8, generator=rng), torch.randn(5, 2, generator=rng)
+    wide = cell.cell(state, cell.inputs(actions))
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = cell.cell(state, cell.inputs(actions))
+    assert narrow.dtype == torch.float32
+    torch.testing.assert_close(narrow, wide, rtol=0, atol=0.03)

@@ -11,7 +11,8 @@ from tacit.models.packing import Segments
 from tacit.models.transformer import Block, run_blocks
 
 
-@pytest.mark.parametrize("path", ["_one_by_one", "_padded"])
+@pytest.mark.filterwarnings("default:.*nested tensors.*:UserWarning")
+@pytest.mark.parametrize("path", ["_one_by_one", "_padded", "_nested"])
 def test_every_sample_attends_to_itself_alone(rng, path):
     lengths = (3, 1, 5)
     segments = Segments.of(torch.arange(5) < torch.tensor(lengths)[:, None])

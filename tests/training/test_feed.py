@@ -12,14 +12,16 @@ import torch
 from standins import Noisy, Pictures
 
 from tacit.core.errors import DataError, RunError
+from tacit.core.protocols import Makes
 from tacit.core.random import order
 from tacit.core.values import View
+from tacit.training import feed
 from tacit.training.feed import Feed, Plan
 
 
 def taken(plan, steps, **how):
-    feed = Feed(Pictures(), Noisy(), plan, **how)
-    with feed.steps(*steps) as batches:
+    made = Feed(Pictures(), Noisy(), plan, **how)
+    with made.steps(*steps) as batches:
         return list(batches)
 
 
@@ -69,6 +71,20 @@ def test_workers_and_resident_data_give_the_same_bits_as_the_thread():
     assert [step for step, _ in thread] == [1, 2, 3, 4] and len(thread[0][1]) == 2
     assert same(thread, taken(plan, (1, 5), workers=2))
     assert same(thread, taken(plan, (1, 5), resident=True))
+
+
+def test_computed_samples_are_made_on_the_device_from_their_ids_alone():
+    """As `read` gives them, views included; a source that only reads is not asked."""
+    plan, source = Plan(20, seed=4, batch=6), Pictures()
+
+    class Computed:
+        def make(self, ids):
+            assert ids.dtype == torch.int64
+            return source.read(ids.numpy())
+
+    there = feed._There(Computed(), Noisy(), plan, torch.device("cpu"))
+    assert same([(0, [there[3]])], taken(plan, (3, 4)))
+    assert isinstance(Computed(), Makes) and not isinstance(source, Makes)
 
 
 def test_tensors_are_aligned_so_that_arithmetic_repeats():
@@ -186,6 +202,7 @@ CHILD = """
 import sys, time
 sys.path.insert(0, {here!r})
 from standins import Noisy, Pictures
+from tacit.training import feed
 from tacit.training.feed import Feed, Plan
 import multiprocessing
 if __name__ == "__main__":

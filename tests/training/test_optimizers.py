@@ -132,3 +132,19 @@ def test_a_parameter_in_two_groups_is_refused():
     p = parameter(2, 2)
     with pytest.raises(RunError, match="a parameter is in two groups of the system"):
         Spec("optimizer", "sgd").build().build([group(p), group(p)])
+
+
+def test_moments_are_loaded_in_the_order_of_memory_of_their_parameter(tmp_path):
+    """Filters whose channels lie last have such moments too: fused kernels walk through both at once, and would mix up places."""
+    from tacit.training.state import load_optimizer, of_optimizer
+
+    system = torch.nn.Conv2d(4, 6, 3)
+    plain = torch.optim.AdamW(system.parameters(), lr=0.1)
+    system(torch.randn(2, 4, 8, 8)).square().sum().backward()
+    plain.step()
+    memory = {name: dict(values) for name, values in of_optimizer(plain, system).items()}
+    system.weight.data = system.weight.data.contiguous(memory_format=torch.channels_last)
+    again = torch.optim.AdamW(system.parameters(), lr=0.1)
+    load_optimizer(again, system, memory, tmp_path)
+    moment = again.state[system.weight]["exp_avg"]
+    assert moment.stride() == system.weight.stride() and torch.equal(moment, memory["weight"]["exp_avg"])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tacit.core.ranks import Ranks
     from tacit.core.values import Batch, Facts, Features, Score
 
-__all__ = ["Distils", "Draws", "Encodes", "Imagines", "Judge", "Objective", "Predicts", "Source", "System", "Views"]
+__all__ = ["Distils", "Draws", "Encodes", "Imagines", "Judge", "Makes", "Objective", "Predicts", "Source", "System", "Views"]
 
 
 @runtime_checkable
@@ -39,6 +39,15 @@ class Draws(Protocol):
 
     def at(self, seed: int, epoch: int) -> Source:
         """The source of this epoch: as long, and a function of (seed, epoch)."""
+        ...
+
+
+@runtime_checkable
+class Makes(Protocol):
+    """A source that computes its samples and can do so on an accelerator: what `read` gives, but for rounding, nothing copied."""
+
+    def make(self, ids: Tensor) -> Batch:
+        """The samples of these ids (int64 [n]), on the device of the ids."""
         ...
 
 

@@ -7,6 +7,7 @@ Norms and maps act on single tokens, so they run on the packed row [1 T d]; only
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -41,13 +42,31 @@ class Segments:
 def packed_attention(
     q: Float[Tensor, "1 h T e"], k: Float[Tensor, "1 h T e"], v: Float[Tensor, "1 h T e"], segments: Segments
 ) -> Float[Tensor, "1 h T e"]:
-    """Attention of every sample to itself: sample by sample on the CPU, elsewhere by one masked call on a padded copy."""
-    return _one_by_one(q, k, v, segments) if q.device.type == "cpu" else _padded(q, k, v, segments)
+    """Attention of every sample to itself: sample by sample on the CPU, elsewhere by one masked call on a padded copy.
+
+    On CUDA in narrow formats by one call on nested tensors instead: its kernels take rows of unequal length.
+    """
+    if q.device.type == "cpu":
+        return _one_by_one(q, k, v, segments)
+    return _nested(q, k, v, segments) if q.is_cuda and q.dtype != torch.float32 else _padded(q, k, v, segments)
 
 
 def _one_by_one(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
     parts = (x.split(segments.lengths, dim=2) for x in (q, k, v))
     return torch.cat([F.scaled_dot_product_attention(*each) for each in zip(*parts, strict=True)], dim=2)
+
+
+def _nested(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
+    ends = list(itertools.accumulate(segments.lengths, initial=0))
+    offsets, longest = torch.tensor(ends, device=q.device), max(segments.lengths)
+    q, k, v = (
+        torch.nested.nested_tensor_from_jagged(
+            x[0].transpose(0, 1).contiguous(), offsets, max_seqlen=longest
+        ).transpose(1, 2)
+        for x in (q, k, v)
+    )
+    mixed = F.scaled_dot_product_attention(q, k, v)
+    return mixed.transpose(1, 2).values().transpose(0, 1)[None]
 
 
 def _padded(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:

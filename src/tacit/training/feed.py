@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from tacit.core.errors import DataError, RunError, TacitError
-from tacit.core.protocols import Draws, Source, Views
+from tacit.core.protocols import Draws, Makes, Source, Views
 from tacit.core.random import order
 from tacit.core.values import Batch
 from tacit.training.trees import map_tensors
@@ -111,6 +111,18 @@ class _Resident(_Maker):
         return self.views(dataclasses.replace(raw, views=pictures), self.plan.seed, epoch)
 
 
+class _There(_Maker):
+    """The same for samples that are computed: made and augmented on the device, so that nothing but their ids crosses to it."""
+
+    def __init__(self, source: Makes, views: Views, plan: Plan, device: torch.device) -> None:
+        super().__init__(source, views, plan)  # type: ignore[arg-type]
+        self.make, self.device = source.make, device
+
+    def __getitem__(self, item: int) -> Batch:
+        epoch, rows = self.plan.at(item)
+        return self.views(self.make(torch.from_numpy(rows).to(self.device)), self.plan.seed, epoch)
+
+
 class _Worker(_Maker):
     """The same in a worker process: an expected fault travels back as a value, so that its sentence stays as it is."""
 
@@ -128,7 +140,7 @@ class Feed:
     CPU it starts only where making a batch takes more than a millisecond: handing over what is cheaper costs more.
     workers n: n processes do. The batches are the same bit for bit.
     A source with an attribute `images` (a uint8 tensor [n c h w]: it fits in memory) lives on an accelerator as a whole and is
-    augmented there, without threads or workers; `resident` overrules this choice.
+    augmented there, without threads or workers; `resident` overrules this choice. So are samples that a source can `make` there.
     replaced: samples of this process that could not be read and had others in their place, where the source does so.
     """
 
@@ -159,9 +171,13 @@ class Feed:
         items = range(start * k, stop * k)
         pin = self.device.type == "cuda"
         made: contextlib.AbstractContextManager[Iterator[Batch]]
+        source, views, plan = self._parts
         if self.resident:
-            resident = _Resident(*self._parts, self.device)
+            resident = _Resident(source, views, plan, self.device)
             made = contextlib.nullcontext(resident[item] for item in items)
+        elif self.device.type != "cpu" and isinstance(source, Makes):
+            there = _There(source, views, plan, self.device)
+            made = contextlib.nullcontext(there[item] for item in items)
         elif self.workers:
             made = _by_workers(_Worker(*self._parts), items, self.workers, pin=pin)
         else:

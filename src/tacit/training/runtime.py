@@ -70,9 +70,14 @@ class Runtime:
         """Move `system` to the device, share or shard it, and return what to call in its place to get the loss.
 
         With several processes BatchNorm counts the samples of all. DDP keeps all weights everywhere; FSDP shards each block
-        (an entry of a ModuleList) by itself and then the rest. The optimiser must be built afterwards.
+        (an entry of a ModuleList) by itself and then the rest. The optimiser must be built afterwards. On CUDA, filters of convolutions
+        lie with their channels last where a narrow format is computed in: its matrix units want them so.
         """
         system.to(self.device)
+        if self.device.type == "cuda" and self.machine.precision in _DTYPES and not self.sharded:
+            for p in system.parameters():
+                if p.ndim == 4:
+                    p.data = p.data.contiguous(memory_format=torch.channels_last)
         call: Any = system
         if self.ranks.size > 1:
             share_batchnorm(system, self.ranks, self.device)

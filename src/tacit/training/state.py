@@ -84,5 +84,12 @@ def load_optimizer(
     state = {}
     for i, p in enumerate(params):
         if names[id(p)] in memory:
-            state[i] = dict(memory[names[id(p)]])
+            state[i] = {name: _placed_as(p, value) for name, value in memory[names[id(p)]].items()}
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _placed_as(p: torch.nn.Parameter, value: Any) -> Any:
+    """A moment in the order of memory of its parameter: fused kernels walk through both at once."""
+    if p.is_contiguous() or not isinstance(value, torch.Tensor) or value.shape != p.shape:
+        return value
+    return torch.empty_like(p, dtype=value.dtype).copy_(value)

@@ -8,6 +8,8 @@ Legend: n samples, c channels, h w the (padded) pictures, s side of the view.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import math
 from collections.abc import Callable, Mapping
 
@@ -26,41 +28,75 @@ def render(
 ) -> Tensor:  # fmt: skip
     """Views [n c s s] of pictures [n c h w] in [0, 1]; `how` and grid [n 4] as in `kernel.render`, on the processor.
 
-    Parameters stay on the processor so that choosing the samples of each operation waits for no device.
+    Parameters cross to the device in one piece. Which samples an operation touches is known on the processor: nothing waits for a device.
     """
-    x = _resize(pictures, how["box"], how["flip"], grid, side, cubic)
-    x = _on(x, how["angle"] != 0, _rotate, how["angle"])
-    operations = (_brighten, _contrast, _saturate, _hue)
-    for place in how["order"].T:
-        factor = how["jitter"].gather(1, place[:, None])[:, 0]
-        for number, operation in enumerate(operations):
-            x = _on(x, (place == number) & (factor != (0 if number == 3 else 1)), operation, factor)
-    x = _on(x, how["grey"], _saturate, torch.zeros(len(x)))
-    x = _on(x, how["sigma"] > 0, lambda y, sigma: _blur(y, sigma, radius), how["sigma"])
-    x = _on(x, how["solarise"], _solarise, how["angle"])
-    x = _on(x, how["noise"] > 0, _noise, how["noise"], how["noise_key"])
+    there = _there(how, grid, pictures.device)
+    x = _resize(pictures, there["box"], there["flip"], there["grid"], side, cubic)
+    x = _on(x, how["angle"] != 0, _rotate, there["angle"])
+    x = _colours(x, how, there)
+    x = _on(x, how["sigma"] > 0, lambda y, sigma: _blur(y, sigma, radius), there["sigma"])
+    if how["solarise"].any():
+        x = torch.where((there["solarise"][:, :, None, None] > 0) & (x >= 128 / 255), 1 - x, x)
+    x = _on(x, how["noise"] > 0, _noise, there["noise"], how["noise_key"][:, None])
     if len(mean):
-        x = (x - mean.to(x.device)[:, None, None]) / std.to(x.device)[:, None, None]
+        mean, std = (_constant(tuple(values.tolist()), x.device) for values in (mean, std))
+        x = (x - mean) / std
     return x
 
 
+def _there(how: Mapping[str, Tensor], grid: Tensor, device: torch.device) -> dict[str, Tensor]:
+    """The parameters [n k] on the device, from one transfer in float32: integers are far below 2^24."""
+    names = ("box", "flip", "angle", "order", "jitter", "grey", "sigma", "solarise", "noise")
+    columns = {name: how[name].float().view(len(grid), -1) for name in names} | {"grid": grid.float()}
+    packed = torch.cat(list(columns.values()), dim=1)
+    if device.type == "cuda":
+        packed = packed.pin_memory()
+    packed = packed.to(device, non_blocking=True)
+    return dict(zip(columns, packed.split([values.shape[1] for values in columns.values()], dim=1), strict=True))
+
+
+@functools.lru_cache(maxsize=32)
+def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    return torch.tensor(values, device=device)[:, None, None]
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None
+
+
+def _colours(x: Tensor, how: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> Tensor:
+    """The jitter's four operations in each sample's order, then grey."""
+    if x.is_cuda and x.shape[1] == 3 and _has_triton():
+        from tacit.views.colour import colour
+
+        return colour(x.contiguous(), there["order"].int(), there["jitter"].contiguous(), there["grey"].int())
+    operations = (_brighten, _contrast, _saturate, _hue)
+    for place in range(4):
+        for number, operation in enumerate(operations):
+            chosen = (how["order"][:, place] == number) & (how["jitter"][:, number] != (0 if number == 3 else 1))
+            x = _on(x, chosen, operation, there["jitter"][:, number : number + 1])
+    return _on(x, how["grey"], _saturate, torch.zeros(len(x), 1, device=x.device))
+
+
 def _on(x: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *parameters: Tensor) -> Tensor:
-    """Replace the chosen samples of x by operation(them, their parameters)."""
+    """Replace, in place, the chosen samples of x by operation(them, their parameters [n 1])."""
     where = chosen.nonzero()[:, 0]
     if len(where) == 0:
         return x
-    own = (values[where].to(x.device)[:, None, None, None] for values in parameters)
-    if len(where) == len(x):
-        return operation(x, *own)
-    where = where.to(x.device)
-    return x.index_copy(0, where, operation(x[where], *own))
+    there = where.to(x.device)
+    own = [
+        (values[there] if values.device == x.device else values[where].to(x.device))[:, :, None, None]
+        for values in parameters
+    ]
+    return x.index_copy_(0, there, operation(x[there], *own))
 
 
 def _axis(begin: Tensor, length: Tensor, grid: Tensor, offset: Tensor, total: int, side: int, cubic: bool) -> Tensor:
-    """Resize weights [n s total] along one axis; every parameter is [n 1 1]."""
-    out = torch.arange(side, device=begin.device)[:, None] + offset
-    tap = torch.arange(total, device=begin.device) - begin
-    # distance from the centre of the output pixel, from exact integers
+    """Resize weights [n s total] along one axis; every parameter is int32 [n 1 1]."""
+    out = torch.arange(side, device=begin.device, dtype=torch.int32)[:, None] + offset
+    tap = torch.arange(total, device=begin.device, dtype=torch.int32) - begin
+    # distance from the centre of the output pixel, from exact integers (below 2^31 for sides below 2^15)
     distance = (length * (2 * out + 1) - grid * (2 * tap + 1)) / (2 * torch.maximum(length, grid))
     a = distance.abs()
     if cubic:
@@ -73,11 +109,11 @@ def _axis(begin: Tensor, length: Tensor, grid: Tensor, offset: Tensor, total: in
 
 
 def _resize(pictures: Tensor, box: Tensor, flip: Tensor, grid: Tensor, side: int, cubic: bool) -> Tensor:
-    top, left, height, width = (values[:, None, None] for values in box.to(pictures.device).T)
-    rows, columns, first_row, first_column = (values[:, None, None] for values in grid.to(pictures.device).T)
+    top, left, height, width = (values[:, None, None] for values in box.int().unbind(1))
+    rows, columns, first_row, first_column = (values[:, None, None] for values in grid.int().unbind(1))
     down = _axis(top, height, rows, first_row, pictures.shape[-2], side, cubic)
     across = _axis(left, width, columns, first_column, pictures.shape[-1], side, cubic)
-    across = torch.where(flip.to(pictures.device)[:, None, None], across.flip(1), across)
+    across = torch.where(flip[:, :, None] > 0, across.flip(1), across)
     x = down[:, None] @ (pictures @ across.mT[:, None])
     return x.clamp(0, 1) if cubic else x
 
@@ -122,16 +158,19 @@ def _hue(x: Tensor, turn: Tensor) -> Tensor:
 
 
 def _blur(x: Tensor, sigma: Tensor, radius: int) -> Tensor:
-    n, c, h, w = x.shape
-    taps = torch.arange(-radius, radius + 1, device=x.device)
-    weight = torch.exp(-0.5 * (taps / sigma[:, 0, 0]) ** 2)
-    weight = (weight / weight.sum(dim=1, keepdim=True)).repeat_interleave(c, dim=0)[:, None, None]
-    x = F.pad(x, [radius] * 4, mode="reflect").reshape(1, n * c, h + 2 * radius, w + 2 * radius)
-    return F.conv2d(F.conv2d(x, weight, groups=n * c), weight.mT, groups=n * c).view(n, c, h, w)
+    """Blur rows and columns by products with banded matrices: what lies beyond a border is reflected into them."""
+    side = x.shape[-1]
+    at = torch.arange(side, device=x.device)
+    to, source = at[:, None], at
 
+    def bell(distance: Tensor) -> Tensor:
+        return torch.where(distance.abs() <= radius, torch.exp(-0.5 * (distance / sigma) ** 2), 0)
 
-def _solarise(x: Tensor, _: Tensor) -> Tensor:
-    return torch.where(x >= 128 / 255, 1 - x, x)
+    weight = bell(source - to)
+    weight = weight + torch.where(source > 0, bell(source + to), 0)
+    weight = weight + torch.where(source < side - 1, bell(2 * (side - 1) - source - to), 0)
+    weight = weight / weight.sum(dim=-1, keepdim=True)  # [m 1 s s]
+    return weight @ (x @ weight.mT)
 
 
 def _shift(x: Tensor, by: int) -> Tensor:

@@ -97,11 +97,12 @@ class RoomClips:
         return walks(keys(ids, self._seed, "rooms", self._split), self._policy, layouts, self._rule)
 
     def _made(self, ids: Tensor) -> Walks:
-        """The walks of these ids; of a source of moderate size all are made at the first call on a processor, in a few seconds."""
-        if self._count > _KEPT or ids.device.type != "cpu" or len(ids) < 2:
+        """The walks of these ids; of a source of moderate size all are made at the first call on a device, in a few seconds."""
+        if self._count > _KEPT or len(ids) < 2:
             return self.trajectories(ids)
-        if self._table is None:
-            parts = [self.trajectories(some) for some in torch.arange(self._count).split(2048)]
+        if self._table is None or self._table.positions.device != ids.device:
+            piece = 2048 if ids.device.type == "cpu" else self._count
+            parts = [self.trajectories(some) for some in torch.arange(self._count, device=ids.device).split(piece)]
             self._table = Walks.joined(parts)
         return self._table.at(ids)
 
