@@ -7,8 +7,11 @@ Norms and maps act on single tokens, so they run on the packed row [1 T d]; only
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -44,11 +47,17 @@ def packed_attention(
 ) -> Float[Tensor, "1 h T e"]:
     """Attention of every sample to itself: sample by sample on the CPU, elsewhere by one masked call on a padded copy.
 
-    On CUDA in narrow formats by one call on nested tensors instead: its kernels take rows of unequal length.
+    On CUDA in narrow formats by one call of torch's attention over rows of unequal length, where this torch has it.
     """
     if q.device.type == "cpu":
         return _one_by_one(q, k, v, segments)
-    return _nested(q, k, v, segments) if q.is_cuda and q.dtype != torch.float32 else _padded(q, k, v, segments)
+    narrow = q.is_cuda and q.dtype in (torch.float16, torch.bfloat16)
+    return _unequal(q, k, v, segments) if narrow and _has_unequal() else _padded(q, k, v, segments)
+
+
+@functools.cache
+def _has_unequal() -> bool:
+    return importlib.util.find_spec("torch.nn.attention.varlen") is not None  # torch 2.10 and later
 
 
 def _one_by_one(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
@@ -56,17 +65,14 @@ def _one_by_one(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
     return torch.cat([F.scaled_dot_product_attention(*each) for each in zip(*parts, strict=True)], dim=2)
 
 
-def _nested(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
-    ends = list(itertools.accumulate(segments.lengths, initial=0))
-    offsets, longest = torch.tensor(ends, device=q.device), max(segments.lengths)
-    q, k, v = (
-        torch.nested.nested_tensor_from_jagged(
-            x[0].transpose(0, 1).contiguous(), offsets, max_seqlen=longest
-        ).transpose(1, 2)
-        for x in (q, k, v)
-    )
-    mixed = F.scaled_dot_product_attention(q, k, v)
-    return mixed.transpose(1, 2).values().transpose(0, 1)[None]
+def _unequal(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    ends = torch.tensor(list(itertools.accumulate(segments.lengths, initial=0)), dtype=torch.int32, device=q.device)
+    q, k, v = (x[0].transpose(0, 1).contiguous() for x in (q, k, v))  # [T h e]
+    longest = max(segments.lengths)
+    mixed: Any = varlen_attn(q, k, v, ends, ends, longest, longest)
+    return mixed.transpose(0, 1)[None]  # type: ignore[no-any-return]
 
 
 def _padded(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:

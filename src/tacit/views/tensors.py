@@ -9,7 +9,6 @@ Legend: n samples, c channels, h w the (padded) pictures, s side of the view.
 from __future__ import annotations
 
 import functools
-import importlib.util
 import math
 from collections.abc import Callable, Mapping
 
@@ -48,11 +47,13 @@ def _there(how: Mapping[str, Tensor], grid: Tensor, device: torch.device) -> dic
     """The parameters [n k] on the device, from one transfer in float32: integers are far below 2^24."""
     names = ("box", "flip", "angle", "order", "jitter", "grey", "sigma", "solarise", "noise")
     columns = {name: how[name].float().view(len(grid), -1) for name in names} | {"grid": grid.float()}
-    packed = torch.cat(list(columns.values()), dim=1)
-    if device.type == "cuda":
-        packed = packed.pin_memory()
-    packed = packed.to(device, non_blocking=True)
+    packed = _sent(torch.cat(list(columns.values()), dim=1), device)
     return dict(zip(columns, packed.split([values.shape[1] for values in columns.values()], dim=1), strict=True))
+
+
+def _sent(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the processor on the device, without a wait for what it is doing."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
 
 
 @functools.lru_cache(maxsize=32)
@@ -60,17 +61,8 @@ def _constant(values: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(values, device=device)[:, None, None]
 
 
-@functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
-
-
 def _colours(x: Tensor, how: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> Tensor:
     """The jitter's four operations in each sample's order, then grey."""
-    if x.is_cuda and x.shape[1] == 3 and _has_triton():
-        from tacit.views.colour import colour
-
-        return colour(x.contiguous(), there["order"].int(), there["jitter"].contiguous(), there["grey"].int())
     operations = (_brighten, _contrast, _saturate, _hue)
     for place in range(4):
         for number, operation in enumerate(operations):
@@ -84,9 +76,9 @@ def _on(x: Tensor, chosen: Tensor, operation: Callable[..., Tensor], *parameters
     where = chosen.nonzero()[:, 0]
     if len(where) == 0:
         return x
-    there = where.to(x.device)
+    there = _sent(where, x.device)
     own = [
-        (values[there] if values.device == x.device else values[where].to(x.device))[:, :, None, None]
+        (values[there] if values.device == x.device else _sent(values[where], x.device))[:, :, None, None]
         for values in parameters
     ]
     return x.index_copy_(0, there, operation(x[there], *own))
@@ -114,7 +106,8 @@ def _resize(pictures: Tensor, box: Tensor, flip: Tensor, grid: Tensor, side: int
     down = _axis(top, height, rows, first_row, pictures.shape[-2], side, cubic)
     across = _axis(left, width, columns, first_column, pictures.shape[-1], side, cubic)
     across = torch.where(flip[:, :, None] > 0, across.flip(1), across)
-    x = down[:, None] @ (pictures @ across.mT[:, None])
+    x = pictures.flatten(1, 2) @ across.mT  # rows of all channels at once: no copy of the weights for each
+    x = down[:, None] @ x.unflatten(1, pictures.shape[1:3])
     return x.clamp(0, 1) if cubic else x
 
 
