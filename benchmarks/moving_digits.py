@@ -44,12 +44,12 @@ def main() -> None:
                 name: {"value": r.value, "low": r.low, "high": r.high} for name, r in models.items()
             }
             print(f"std {std}, cov {cov}: " + ", ".join(f"{n} {r.value:.3f}" for n, r in models.items()), flush=True)
+            args.root.mkdir(parents=True, exist_ok=True)
+            (args.root / "map.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
     print("\n| cov \\ std | " + " | ".join(stds) + " |\n|" + "---|" * (len(stds) + 1))
     for cov in covs:
         cells = [found[cov][std]["learned model"] for std in stds]
         print(f"| {cov} | " + " | ".join(f"{c['value']:.3f} ({c['low']:.3f} to {c['high']:.3f})" for c in cells) + " |")
-    args.root.mkdir(parents=True, exist_ok=True)
-    (args.root / "map.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":

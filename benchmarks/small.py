@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,6 +32,7 @@ from tacit.probing.subsets import folds
 from tacit.runs.build import build, split_of
 from tacit.training.loop import fit
 from tacit.training.metrics import read_metrics
+from tacit.training.trees import map_tensors
 
 KNN, LINEAR, FEW = PROTOCOLS = ("knn/k=20,t=0.07@1", "linear/all@1", "linear/5-per-class@1")
 SEEDS = 5  # draws of five labels a class
@@ -59,40 +61,46 @@ def within(minutes: float) -> Iterator[Clock]:
         yield Clock(minutes)
 
 
-def settled(recipe: Recipe, steps: int, overrides: Iterable[str] = ()) -> Recipe:
-    """The recipe at so many steps on one thread of the processor; its own checks off."""
-    machine, checks = Machine(device="cpu", threads=1, trackers=()), Checks(log_every=5, judge_every=0, save_every=50)
+def settled(recipe: Recipe, steps: int, overrides: Iterable[str] = (), device: str = "cpu") -> Recipe:
+    """The recipe at so many steps, on one thread of the processor or on an accelerator; its own checks off."""
+    machine = Machine(device=device, threads=1, trackers=())
+    checks = Checks(log_every=5, judge_every=0, save_every=50 if device == "cpu" else steps)  # minutes, or seconds
     return recipes.load(recipe.change(steps=steps, machine=machine, checks=checks), overrides)
 
 
-class Rows:
-    """Some samples of a source, as a source."""
+class Held:
+    """A source, or some samples of it, read once and kept in memory: letters are not drawn anew at each step."""
 
-    def __init__(self, source: Source, rows: NDArray[np.int64]) -> None:
-        self.facts, self._source, self._rows = source.facts, source, rows
+    def __init__(self, source: Source, rows: NDArray[np.int64] | None = None) -> None:
+        self.facts, self._digest = source.facts, source.digest()
+        if rows is not None:
+            self._digest = hashlib.sha256(self._digest.encode() + rows.tobytes()).hexdigest()[:16]
+        self._batch = source.read(np.arange(len(source)) if rows is None else rows)
+        self.images = self._batch.views["image"].data  # what the feed looks for: an accelerator keeps it as a whole
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._batch)
 
     def digest(self) -> str:
         """Changes with the source and with the rows."""
-        return hashlib.sha256(self._source.digest().encode() + self._rows.tobytes()).hexdigest()[:16]
+        return self._digest
 
     def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
         """These of the rows."""
-        return self._source.read(self._rows[np.asarray(indices, dtype=np.int64)])
+        at = torch.from_numpy(np.asarray(indices, dtype=np.int64))
+        return map_tensors(self._batch, lambda x: x[at])
 
 
 def splits_of(recipe: Recipe, choosing: bool = False) -> tuple[Source, Source]:
     """What is trained on and what is measured on: the splits, or, to choose settings, four fifths and a fifth of the training split."""
     train = split_of(recipe, "train")
     if not choosing:
-        return train, split_of(recipe, "test")
+        return Held(train), Held(split_of(recipe, "test"))
     batch = train.read(range(len(train)))
     part = folds(batch.facts["label"].numpy(), batch.ids.numpy(), rounds=1)
     if part is None:
         raise DataError("a class has a single sample, and none can be held out: take more samples")
-    return Rows(train, np.flatnonzero(part != 0)), Rows(train, np.flatnonzero(part == 0))
+    return Held(train, np.flatnonzero(part != 0)), Held(train, np.flatnonzero(part == 0))
 
 
 @torch.no_grad()
@@ -146,7 +154,7 @@ def trained(
         return found
     if clock is not None:
         clock.check()
-    built = build(recipe, splits_of(recipe, True)[0] if choosing else None)
+    built = build(recipe, splits_of(recipe, choosing)[0])
     built.system.train()
     work = folder / "runs" / f"{name}-{digest(recipe)}"
     start = time.process_time()
@@ -159,7 +167,7 @@ def trained(
         "mark": mark,
         "seconds": spent,
         "loss": [losses[0], losses[-1]],
-        **measured(built.system, recipe, protocols, choosing),
+        **measured(built.system.cpu(), recipe, protocols, choosing),
     }
     if elsewhere:
         found["elsewhere"] = measured(built.system, recipes.load(recipe, elsewhere), protocols)
@@ -179,7 +187,7 @@ def untrained(
 
 def _keep(path: Path, found: dict[str, Any], work: Path | None) -> dict[str, Any]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_suffix(".part")
+    aside = path.with_suffix(f".{os.getpid()}")  # several processes may share a folder
     aside.write_text(json.dumps(found))
     aside.replace(path)
     if work is not None:

@@ -79,8 +79,9 @@ def test_samples_do_not_see_each_other(kind, ports):
 
 @pytest.mark.parametrize(
     ("kind", "changes", "by"),
-    [("cnn", {}, 1), ("fno", {}, 1), ("fno-conditioned", {"pad": 0}, 1), ("unet", {"edges": "circular"}, 2)],
-)
+    [("cnn", {}, 1), ("fno", {}, 1), ("fno-conditioned", {"pad": 0}, 1), ("unet", {"edges": "circular"}, 2),
+     ("unet", {"edges": "circular", "fourier": 1, "modes": 4}, 2)],
+)  # fmt: skip
 def test_on_a_circle_a_shifted_history_gives_shifted_frames(kind, changes, by):
     model, (u, c, a) = awake(build(kind, LINE, **changes)), inputs(LINE)
     torch.testing.assert_close(model(u.roll(by, -1), c, a), model(u, c, a).roll(by, -1), rtol=1e-4, atol=1e-5)
@@ -140,8 +141,24 @@ def test_a_condition_whose_maps_are_zero_is_none(conditioning):
     torch.testing.assert_close(told(u, c, a), free(u))
 
 
+def test_a_fourier_unet_is_spectral_in_its_first_levels_down_and_its_waves_are_seen_whole_there():
+    model = awake(build("unet", PLANE, levels=(1, 2, 2), fourier=2, modes=8))
+    kept = [(name, m.modes) for name, m in model.named_modules() if isinstance(m, SpectralConvolution)]
+    assert [modes for _, modes in kept] == [8, 8, 4, 4] and all(name.startswith("down.") for name, _ in kept)
+    near = build("unet", PLANE, levels=(1, 2, 2))
+    assert not [m for m in near.modules() if isinstance(m, SpectralConvolution)]
+    with torch.no_grad():  # a point moves what is half a domain away, in the first block already
+        h = torch.zeros(1, 8, 32, 32)
+        e = torch.zeros(1, 32)
+        h[..., 0, 0] = torch.linspace(1, 2, 8)
+        block = model.down[0]
+        far = (block(h, e) - block(torch.zeros_like(h), e))[..., 16, 16]
+    assert float(far.abs().max()) > 1e-3
+
+
 def test_the_unet_begins_by_predicting_exactly_nothing():
     assert build("unet", PLANE)(*inputs(PLANE)).abs().max() == 0
+    assert build("unet", PLANE, fourier=1, modes=4)(*inputs(PLANE)).abs().max() == 0
 
 
 def test_sinusoids_of_zero_are_ones_and_zeros_and_the_linear_reader_has_none():

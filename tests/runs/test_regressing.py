@@ -57,6 +57,19 @@ def test_extrapolation_tests_only_above_what_has_labels(probed):
     assert 10 <= len(own) < 60 and all(float(r.answer) > learned for r in own)
 
 
+def test_without_baselines_the_same_errors_stand_alone_and_other_trajectories_can_be_asked_for(probed):
+    folder, found = probed
+    few = {"seeds": 2, "protocols": ("linear/all@1",), "baselines": False, "tasks": ("plain", "family"), "keep": False}
+    same = regressing.regress(target.load(folder), **few)
+    other = regressing.regress(target.load(folder), split="valid", **few)
+    assert same.tasks == other.tasks == ["plain", "family"]
+    assert set(same.records.column("model").to_pylist()) == {"trained", "constant"}
+    for task in same.tasks:
+        at = {"benchmark": f"factors/kdv/{task}@1", "group": "mode_1", "model": "trained", "protocol": "linear/all@1"}
+        test, whole, valid = (f.records.only(**at).column("answer").to_pylist() for f in (same, found, other))
+        assert test == whole and len(valid) == len(test) and (set(valid) & set(test)) <= {"0"}
+
+
 def test_the_rows_are_kept_and_the_report_reads_them(probed):
     folder, found = probed
     kept = sorted(path.parent.name for path in (folder / "results").rglob("*.parquet"))

@@ -85,11 +85,14 @@ def test_codes_of_discrete_actions_reach_the_distortion_of_k_means():
 
 def test_a_code_that_nothing_chooses_is_set_where_a_latent_is():
     vq = Quantised(width=2, codes=3, patience=2)
-    for held in (vq.codebook, vq.total):
-        held.copy_(torch.tensor([[0.0, 0.0], [100.0, 0.0], [200.0, 0.0]]))
+    far = torch.tensor([[0.0, 0.0], [100.0, 0.0], [200.0, 0.0]])
+    vq(far)
+    torch.testing.assert_close(vq.codebook, far)  # codes begin at latents of the first batch
     raw = torch.tensor([[0.5, 0.0], [-0.5, 0.1]])
     for _ in range(2):
         vq(raw)
+        assert vq.codebook.abs().max() > 90  # out of use, but not for `patience` steps yet
+    vq(raw)
     assert vq.codebook.abs().max() < 1
     kept = vq.codebook.clone()
     vq.eval()
@@ -99,6 +102,7 @@ def test_a_code_that_nothing_chooses_is_set_where_a_latent_is():
 
 def test_noise_substitution_keeps_the_distance_to_the_code():
     vq = Quantised(width=5, codes=4, update="noise")
+    vq(torch.randn(7, 5))
     raw = torch.randn(7, 5)
     z, _ = vq(raw)
     code = vq.codebook[vq.nearest(raw)]

@@ -76,6 +76,16 @@ def test_stepping_agrees_with_hopf():
     assert float(residual(exactly).max()) < 1e-4
 
 
+def test_single_precision_steps_in_single_precision():
+    world = Spec("world", "burgers", points=64, horizon=1.0, frames=9, stored=9, viscosity=(0.1, 0.1), start="velocity", waves=3,
+                 route="spectral")  # fmt: skip
+    double = world.build().generate(0, range(2)).values["u"]
+    single = world.change(precision="float32").build().generate(0, range(2)).values["u"]
+    gap = (single.double() - double).abs().max() / double.abs().max()
+    assert single.dtype == torch.float32 and 1e-8 < float(gap) < 1e-5
+    assert not torch.equal(single, double.float())  # it was not merely rounded in the end
+
+
 def test_a_shock_too_thin_for_the_grid_is_named():
     world = Spec("world", "burgers", route="spectral", start="velocity", viscosity=(0.001, 0.001), substeps=16).build()
     with pytest.raises(RunError, match=r"burgers: trajectory \d+ (is not resolved|blew up)"):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
 from tacit.core.errors import DataError, UnknownNameError
 from tacit.core.protocols import Source
 from tacit.core.spec import Spec
+from tacit.worlds.pdes import source
 from tacit.worlds.pdes.making import Job, finish
 
 KDV = Spec("world", "kdv", length=64.0, horizon=2.0, points=64, frames=12, stored=10)
@@ -28,6 +31,40 @@ def test_a_sample_is_the_same_in_any_order_and_with_or_without_memory():
     torch.testing.assert_close(other.views["image"].data, again.views["image"].data)
     assert whole.facts["time"].shape == (3, 10)
     assert whole.facts["amplitude"].shape == (3, 10)
+
+
+def test_what_one_source_solved_another_of_the_same_samples_does_not_solve_again(monkeypatch):
+    asked = []
+    solve = source.trajectories
+
+    def counted(world, seed, indices, *rest, **known):
+        asked.extend(indices)
+        return solve(world, seed, indices, *rest, **known)
+
+    one = Spec("source", "pde", world=KDV, count=6, seed=77)
+    first = one.build()
+    monkeypatch.setattr(source, "trajectories", counted)
+    kept = first.read([0, 1, 2])
+    asked.clear()
+    again = one.change(count=4).build()
+    asked.clear()  # building looks at the shape of one
+    seen = again.read([2, 3])
+    assert asked == [3]
+    assert torch.equal(seen.views["image"].data[0], kept.views["image"].data[2])
+    with pytest.raises(DataError, match="there are 4, from 0 to 3"):
+        again.read([4])
+    others = [one.change(split="test"), one.change(seed=78), one.change(world=KDV.change(frames=13))]
+    for other in others:
+        built = other.build()
+        asked.clear()
+        built.read([0])
+        assert asked == [0]
+    del first, again
+    gc.collect()
+    fresh = one.build()
+    asked.clear()
+    fresh.read([0])
+    assert asked == [0]  # nobody held them
 
 
 def test_the_digest_follows_what_the_samples_depend_on():

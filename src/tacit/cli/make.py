@@ -12,10 +12,11 @@ from tacit.cli.look import Json, Overrides, With, emit, use
 
 def add_to(app: typer.Typer) -> None:
     """Register the group."""
-    make_app = typer.Typer(help="Generate data: pde, rooms, arm.", no_args_is_help=True)
+    make_app = typer.Typer(help="Generate data: pde, rooms, arm, episodes.", no_args_is_help=True)
     make_app.command("pde")(pde)
     make_app.command("rooms")(rooms)
     make_app.command("arm")(arm)
+    make_app.command("episodes")(episodes)
     app.add_typer(make_app, name="make")
 
 
@@ -90,4 +91,20 @@ def arm(
     from tacit.runs.making_arm import make_arm
 
     found = make_arm(out, settings or (), count=count, split=split, engine=engine)
+    emit(found.to_plain(), as_json, found.text())
+
+
+def episodes(
+    world: Annotated[str, typer.Argument(help="A gymnasium id, or camera.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; the same call continues it.")],
+    settings: Overrides = None,
+    count: Annotated[int, typer.Option(min=1, help="Episodes of the split.")] = 200,
+    split: Annotated[str, typer.Option(help="train, valid or test.")] = "train",
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write random episodes of an environment, a Parquet row a step: tacit make episodes Pendulum-v1 data/pendulum hold=4."""
+    from tacit.runs.making_episodes import make_episodes
+
+    found = make_episodes(world, out, settings or (), count=count, split=split, seed=seed)
     emit(found.to_plain(), as_json, found.text())

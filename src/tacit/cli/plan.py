@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tacit.cli.look import Json, Overrides, With, emit, use
+from tacit.core.errors import RecipeError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,6 +28,12 @@ def plan(
     ] = True,
     beside: Annotated[Path | None, typer.Option(help="Another run folder whose model plays the same tasks.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to write; RUN/plans/... by default.")] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            help="Steps of checkpoints, 1000,3000,10000 or all: success against training time.", metavar="STEPS"
+        ),
+    ] = None,
     with_: With = None,
     as_json: Json = False,
 ) -> None:
@@ -34,8 +41,29 @@ def plan(
     from tacit.runs.planning import plan as act
 
     use(with_)
+    if at is not None:
+        from tacit.runs.plan_curve import plan_curve
+
+        if beside is not None:
+            raise RecipeError("--at: several checkpoints of one run are planned with, without --beside")
+        curve = plan_curve(
+            run, world, settings or (), at=_steps(at), episodes=episodes, seed=seed, references=references, out=out,
+            quiet=as_json,
+        )  # fmt: skip
+        emit(curve.to_plain(), as_json, curve.text())
+        return
     found = act(run, world, settings or (), episodes=episodes, seed=seed, references=references, beside=beside, out=out)
     emit(found.to_plain(), as_json, found.text())
+
+
+def _steps(text: str) -> list[int]:
+    """The numbers of a text 1000,3000; none of 'all'."""
+    if text == "all":
+        return []
+    parts = text.split(",")
+    if not all(part.strip().isdigit() for part in parts):
+        raise RecipeError(f"--at {text}: needs steps of checkpoints, for example 1000,3000,10000, or all")
+    return [int(part) for part in parts]
 
 
 def capacity(

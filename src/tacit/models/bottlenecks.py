@@ -123,8 +123,9 @@ class Quantised(nn.Module):
 
     update 'ema': codes follow the mean of what chose them (decay), and commitment * mean (z - code)^2 draws latents to them.
     'gradient': the first form, mean (code - z)^2 draws the codes instead. 'noise': NSVQ, z + |z - code| * noise / |noise| in
-    training, so that codes learn by gradient. Codes that nothing chose for `patience` steps
-    are put where a latent of the batch is. All slots share the codes: a latent is one of codes^slots (LAPA: 8 codes, 4 slots).
+    training, so that codes learn by gradient. Codes begin at latents of the first batch (far from all latents, NSVQ's noise would
+    drown what these say), and those that nothing chose for `patience` steps are put at latents again. All slots share the codes: a
+    latent is one of codes^slots (LAPA: 8 codes, 4 slots).
     Source: arXiv 1711.00937; NSVQ 10.1109/ACCESS.2022.3168670; reset as in LAWM and LAPA.
     """
 
@@ -155,7 +156,7 @@ class Quantised(nn.Module):
             self.register_buffer("codebook", first)
         self.register_buffer("usage", torch.ones(codes))
         self.register_buffer("total", first.clone())
-        self.register_buffer("idle", torch.zeros(codes, dtype=torch.int64))
+        self.register_buffer("idle", torch.full((codes,), -1))  # steps since chosen; -1: not yet begun
 
     def nearest(self, raw: Float[Tensor, "n d"]) -> Tensor:
         """The index [n * slots] of the code that is nearest to each slot of each latent."""
@@ -171,6 +172,8 @@ class Quantised(nn.Module):
 
     def forward(self, raw: Float[Tensor, "n d"], ranks: Ranks = ALONE) -> Found:
         """The codes, and what draws latents to them."""
+        if self.training:
+            self._place(raw.detach().reshape(-1, self.codebook.shape[1]), ranks)
         chosen, raw = self.nearest(raw), raw.reshape(-1, self.codebook.shape[1])
         code = self.codebook[chosen]
         terms = {}
@@ -190,6 +193,17 @@ class Quantised(nn.Module):
         return z.reshape(-1, self.width), terms
 
     @torch.no_grad()
+    def _place(self, raw: Tensor, ranks: Ranks) -> None:
+        """Put codes that have not begun, and those out of use, at latents spread over the batch."""
+        gone = (self.idle >= self.patience) | (self.idle < 0)
+        first = ranks.gather(raw)
+        at = torch.arange(len(gone), device=raw.device) * len(first) // len(gone)
+        self.codebook.data = torch.where(gone.unsqueeze(1), first[at].to(self.codebook.dtype), self.codebook.data)
+        self.total.copy_(torch.where(gone.unsqueeze(1), first[at], self.total))
+        self.usage.masked_fill_(gone, 1.0)
+        self.idle.masked_fill_(gone, 0)
+
+    @torch.no_grad()
     def _remember(self, raw: Tensor, chosen: Tensor, ranks: Ranks) -> None:
         which = F.one_hot(chosen, len(self.usage)).to(raw.dtype)
         counts, sums = ranks.total(which.sum(0)), ranks.total(which.T @ raw)
@@ -198,10 +212,3 @@ class Quantised(nn.Module):
             self.total.lerp_(sums, 1 - self.decay)
             self.codebook.copy_(self.total / self.usage.clamp_min(1e-5).unsqueeze(1))
         self.idle.add_(1).masked_fill_(counts > 0, 0)
-        gone = self.idle >= self.patience
-        first = ranks.gather(raw)
-        at = torch.arange(len(gone), device=raw.device) % len(first)
-        self.codebook.data = torch.where(gone.unsqueeze(1), first[at].to(self.codebook.dtype), self.codebook.data)
-        self.total.copy_(torch.where(gone.unsqueeze(1), first[at], self.total))
-        self.usage.masked_fill_(gone, 1.0)
-        self.idle.masked_fill_(gone, 0)

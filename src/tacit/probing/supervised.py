@@ -29,16 +29,17 @@ def fit_supervised(
     rate: float = 1e-3,
     decay: float = 1e-4,
     seed: int = 0,
+    device: torch.device | str = "cpu",
 ) -> Callable[[Tensor], Tensor]:
     """Train encoder and head by squared error on standardised targets [n k]; a function from pictures [m c h w] to [m k].
 
     pictures: (rows, epoch) -> [b c h w], so that every epoch may crop anew. AdamW, a twentieth of warm-up, then half a cosine.
-    The modules are trained in place.
+    The modules are trained in place, on `device`, where they stay; predictions are on the CPU.
     """
     n, batch = len(targets), min(batch, len(targets))
     scale = Scale.of(targets)
-    y = scale(targets.float())
-    net = nn.ModuleList([encoder, head]).train()
+    y = scale(targets.float()).to(device)
+    net = nn.ModuleList([encoder, head]).to(device).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=rate, weight_decay=decay)
     each = n // batch
 
@@ -51,8 +52,8 @@ def fit_supervised(
         rows = order(seed, epoch, n)[at * batch : (at + 1) * batch]
         for group in optimizer.param_groups:
             group["lr"] = rate * factor(step)
-        found = head(encoder(pictures(rows, epoch)).pooled)
-        loss = (found - y[torch.from_numpy(rows)]).square().mean()
+        found = head(encoder(pictures(rows, epoch).to(device)).pooled)
+        loss = (found - y[torch.from_numpy(rows).to(device)]).square().mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -60,7 +61,7 @@ def fit_supervised(
 
     def predict(x: Tensor) -> Tensor:
         with torch.no_grad():
-            parts = [head(encoder(part).pooled) for part in x.split(256)]
+            parts = [head(encoder(part.to(device)).pooled).cpu() for part in x.split(256)]
         return torch.cat(parts).double() * scale.std + scale.mean
 
     return predict

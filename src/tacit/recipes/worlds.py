@@ -56,7 +56,7 @@ def two_rooms_small() -> Recipe:
         optim=base.optim.change(schedule=Spec("schedule", "cosine", warmup=0.05, final=0.01)),
         steps=10_000,
         batch=128,
-        checks=Checks(log_every=50, judge_every=1000, save_every=1000),
+        checks=Checks(log_every=50, judge_every=1000, save_every=1000, keep=10),
     )
 
 

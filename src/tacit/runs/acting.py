@@ -162,6 +162,7 @@ def act_in(
     references: bool,
     folder: Path,
     run: str,
+    pictures: bool = True,
 ) -> Acted:
     """Play `episodes` of an environment with each model, and beside them standing still, random actions, and its own oracle if it has one.
 
@@ -208,7 +209,8 @@ def act_in(
     folder.mkdir(parents=True, exist_ok=True)
     write_records(folder, list(_records(acted, run, seed)))
     write_json(folder / "plan.json", acted.to_plain())
-    _pictures(played["learned model"], worlds.goals(), folder)
+    if pictures:
+        _pictures(played["learned model"], worlds.goals(), folder)
     worlds.close()
     return acted
 

@@ -46,8 +46,8 @@ def split_of(recipe: Recipe, split: str) -> Source:
     return recipe.data.change(split=split).build()  # type: ignore[no-any-return]
 
 
-def restore(folder: str | Path) -> Built:
-    """The objects of a run with the weights of its newest readable checkpoint, in eval mode on the CPU."""
+def restore(folder: str | Path, step: int | None = None) -> Built:
+    """The objects of a run with the weights of its newest checkpoint, or of the one after `step` updates, in eval mode on the CPU."""
     folder = Path(folder)
     if not (folder / "recipe.yaml").is_file():
         raise CheckpointError(f"{folder} is no run folder: it has no recipe.yaml. Runs lie in runs/<name>/<time>")
@@ -57,7 +57,11 @@ def restore(folder: str | Path) -> Built:
         raise CheckpointError(
             f"{folder} holds no checkpoint yet: let the run reach its first save, or set checks.save_every lower"
         )
-    path = checkpoint.place(folder, steps[0])
+    if step is not None and step not in steps:
+        raise CheckpointError(
+            f"{folder} holds no checkpoint of step {step}: it has {', '.join(map(str, sorted(steps)))}; a run keeps checks.keep of them"
+        )
+    path = checkpoint.place(folder, steps[0] if step is None else step)
     state.load_system(built.system, checkpoint.read(path)["system"], path)
     built.system.eval()
     return built

@@ -16,7 +16,7 @@ from tacit.core.random import key
 from tacit.core.values import Facts
 from tacit.worlds.field import make_field, space_width
 
-__all__ = ["Environments"]
+__all__ = ["Environments", "limit_of", "named_parts", "seen_part"]
 
 
 class Environments:
@@ -29,7 +29,7 @@ class Environments:
         self.name, self.settings, self.facts, self.seed = name, settings, facts, seed
         self.envs = [make_field(name, **given) for _ in range(count)]
         self.width = space_width(self.envs[0], name)
-        self.budget = settings.steps or _limit(self.envs[0], name)
+        self.budget = settings.steps or limit_of(self.envs[0], name)
         self._goals: list[Tensor] = []
         self._walked: dict[int, tuple[Any, Any]] = {}  # observation and info at goals that a walk gave
         self.reset()
@@ -104,10 +104,8 @@ class Environments:
                     f"environment {self.name!r} shows nothing named {wanted!r}; it has {', '.join(there) or 'no named parts'}: set "
                     "observation to one of these or to render"
                 )
-        elif isinstance(observation, Mapping):
-            found = next((observation[k] for k in ("pixels", "image", "observation") if k in observation), None)
         else:
-            found = observation
+            found = seen_part(wanted, observation, info)
         if found is None:
             raise DataError(
                 f"environment {self.name!r} shows {', '.join(_keys(observation))}: set observation to the one the model was trained on, or "
@@ -215,7 +213,22 @@ class Environments:
             env.close()
 
 
-def _limit(env: Any, name: str) -> int:
+def seen_part(wanted: str, observation: Any, info: Mapping[str, Any]) -> Any:
+    """What `observation=` names: auto is the observation, or pixels, image or observation of a dictionary; else a key. None if missing."""
+    if wanted != "auto":
+        return _look_up(wanted, observation, info)
+    if isinstance(observation, Mapping):
+        return next((observation[k] for k in ("pixels", "image", "observation") if k in observation), None)
+    return observation
+
+
+def named_parts(observation: Any, info: Mapping[str, Any]) -> list[str]:
+    """The names that `observation=` can choose."""
+    return sorted({*_keys(observation), *_keys(info)})
+
+
+def limit_of(env: Any, name: str) -> int:
+    """Steps after which the environment itself ends an episode."""
     limit = getattr(env.spec, "max_episode_steps", None) or getattr(env.unwrapped, "_steps", None)
     if not isinstance(limit, int):
         raise RecipeError(

@@ -147,13 +147,15 @@ def plan(
     references: bool = True,
     beside: str | Path | None = None,
     out: str | Path | None = None,
+    step: int | None = None,
+    pictures: bool = True,
 ) -> Any:
     """Play `episodes` tasks of a world with the model of a run, all at once, and keep table, filmstrip, film and energy landscape.
 
     world: 'rooms', 'camera', 'arm' (see `arm_planning.ArmSettings`), or the id of any gymnasium environment (see
     `acting.EnvSettings`). references: also the scripted policies and,
-    in Two Rooms, the same planner with the true dynamics. beside: another run whose model plays the same tasks. Files go to
-    RUN/plans/<name>, or to `out`.
+    in Two Rooms, the same planner with the true dynamics. beside: another run whose model plays the same tasks. step: the checkpoint
+    to plan with, the newest by default. pictures: also films and the energy landscape. Files go to RUN/plans/<name>, or to `out`.
     """
     if episodes < 1:
         raise RecipeError(f"--episodes {episodes}: needs a whole number from 1")
@@ -162,11 +164,13 @@ def plan(
             raise RecipeError(
                 "--beside: world 'arm' plays one model at a time; plan with the other run by itself, the tasks are the same"
             )
+        if step is not None:
+            raise RecipeError("--at: world 'arm' plans with the newest checkpoint of a run alone")
         from tacit.runs.arm_planning import ArmSettings, plan_arm  # here: it needs mujoco
 
         own = read_settings(overrides, ArmSettings)
         return plan_arm(path, own, episodes=episodes, seed=seed, references=references, out=out)
-    models = {"learned model": _steered(restore(path), seed)}
+    models = {"learned model": _steered(restore(path, step), seed)}
     if beside is not None:
         models[f"beside: {Path(beside).parent.name or beside}"] = _steered(restore(beside), seed)
     built = models["learned model"]
@@ -175,7 +179,15 @@ def plan(
         name = f"{world}-{given.planner.kind}-n{episodes}-seed{seed}".replace("/", "-").replace(":", "-")
         folder = Path(out) if out else Path(path) / "plans" / name
         return act_in(
-            models, world, given, episodes=episodes, seed=seed, references=references, folder=folder, run=str(path)
+            models,
+            world,
+            given,
+            episodes=episodes,
+            seed=seed,
+            references=references,
+            folder=folder,
+            run=str(path),
+            pictures=pictures,
         )
     settings = read_settings(overrides)
     for model in models.values():
@@ -204,7 +216,8 @@ def plan(
     folder.mkdir(parents=True, exist_ok=True)
     write_records(folder, list(_records(planned, str(path), seed)))
     write_json(folder / "plan.json", planned.to_plain())
-    write_pictures(built, outcomes["learned model"], tasks, settings, folder)
+    if pictures:
+        write_pictures(built, outcomes["learned model"], tasks, settings, folder)
     return planned
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -151,9 +151,13 @@ def regress(
     baselines: bool = True,
     tasks: Sequence[str] = TASKS,
     keep: bool = True,
+    split: Literal["test", "valid"] = "test",
 ) -> Regressed:
-    """Regress every factor that varies and is not given by the coordinates (or `only` some); keep one row an item in the folder."""
-    work = Work(found, seeds, protocols, baselines)
+    """Regress every factor that varies and is not given by the coordinates (or `only` some); keep one row an item in the folder.
+
+    split: what is regressed on; 'valid' where a recipe is still being chosen.
+    """
+    work = Work(found, seeds, protocols, baselines, split)
     for name in only:
         if name not in work.y["train"]:
             raise UnknownNameError(unknown("factor that varies", name, work.y["train"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from tacit.core.values import Batch
 from tacit.models.features import POOLED
 from tacit.probing import Records, evaluate_regression, fit_supervised, picture_statistics
 from tacit.runs import target as targets
+from tacit.training.runtime import choose_device
 from tacit.worlds.pdes.source import Trajectories
 
 __all__ = ["ALL", "BENCHMARK", "FEW", "PROTOCOLS", "Work", "factors"]
@@ -60,9 +61,17 @@ class _Cropped:
 class Work:
     """What the tasks share: sources, factors, models, and the networks trained on labels, each trained once."""
 
-    def __init__(self, found: targets.Target, seeds: int, protocols: Sequence[str] | None, baselines: bool) -> None:
+    def __init__(
+        self,
+        found: targets.Target,
+        seeds: int,
+        protocols: Sequence[str] | None,
+        baselines: bool,
+        split: Literal["test", "valid"] = "test",
+    ) -> None:
         self.found, self.seeds, self.baselines = found, seeds, baselines and found.built is not None
-        self.train, self.test = found.source("train"), found.source("test")
+        self.split = split
+        self.train, self.test = found.source("train"), found.source(split)
         self.y = {"train": factors(self.train), "test": factors(self.test)}
         if not self.y["train"]:
             raise DataError("no factor varies over the training data: there is nothing to regress")
@@ -92,9 +101,9 @@ class Work:
         """Starts of another family."""
         world = self.found.recipe.data.get("world")
         changed = getattr(parts.find("world", world.kind), "family", None) if world is not None else None
-        if world is None or not changed or not self.baselines:
+        if world is None or not changed or self.found.built is None:
             return []
-        other = self.found.recipe.data.change(world=world.change(**changed), split="test").build()
+        other = self.found.recipe.data.change(world=world.change(**changed), split=self.split).build()
         y = factors(other)
         shared = [name for name in self.y["train"] if name in y]
         both = {"train": {k: self.y["train"][k] for k in shared}, "test": {k: y[k] for k in shared}}
@@ -202,6 +211,7 @@ class Work:
                     steps=recipe.steps,
                     batch=recipe.batch,
                     seed=seed,
+                    device=choose_device(recipe.machine.device),
                 )
             predict = self._nets[mark]
             return torch.cat([predict(p) for p in _pictures(test, test_views, at["test"].numpy())])

@@ -1,7 +1,8 @@
 """Environments of the field by their gymnasium ids: which package brings an id, whether its version fits, and quick software rendering.
 
 Nothing here is imported by the rest of `worlds`; gymnasium and each package are imported when an id asks for them. Version coupling is
-fragile: Fetch and Metaworld 3.0 fail with mujoco from 3.17 on, dm-control 1.0.50 needs it from there; gym-pusht needs pymunk below 7.
+fragile: Fetch and Metaworld 3.0 fail with mujoco from 3.17 on, dm-control 1.0.50 needs it from there and fails with 4.0; gym-pusht
+needs pymunk below 7.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ _FAMILIES = (
         r"(PointMaze|AntMaze|Fetch|HandReach|HandManipulate|FrankaKitchen|AdroitHand)", {"mujoco": "<3.17"},
     ),
     Family("Metaworld", "metaworld", "metaworld 'mujoco<3.17'", r"Meta-World/", {"mujoco": "<3.17"}),
-    Family("dm_control", "shimmy", "'shimmy[dm-control]>=2'", r"dm_control/", {"dm-control": ">=1.0"}, ("dm_control",)),
+    Family(
+        "dm_control", "shimmy", "'shimmy[dm-control]>=2' 'mujoco<4'", r"dm_control/",
+        {"dm-control": ">=1.0", "mujoco": "<4"}, ("dm_control",),
+    ),
     Family(
         "OGBench", "ogbench", "ogbench",
         r"(visual-)?(pointmaze|antmaze|humanoidmaze|antsoccer|cube|scene|puzzle|powderworld)-", {"mujoco": ">=3.1"},

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import torch
-from annotated_types import Gt, MinLen
+from annotated_types import Ge, Gt, MinLen
 from torch import Tensor, nn
 from torch.nn import functional
 
 from tacit.core.errors import DataError
 from tacit.core.parts import part
 from tacit.models.steppers.fno import embedded
-from tacit.models.steppers.layers import NumberEmbedding, convolution
+from tacit.models.steppers.layers import NumberEmbedding, SpectralConvolution, convolution
 from tacit.models.steppers.ports import Ports, constant_channels, frames, stacked
 
 __all__ = ["UNetStepper"]
@@ -30,7 +31,9 @@ class UNetStepper(nn.Module):
     the input as constant channels. conv2 and the last layer start at 0, so that the first prediction is exactly 0.
     The defaults (with a lead time as action and one coefficient, a frame of three fields) are Unetmod-64: 148,765,635
     weights, 146,594,499 with "addition". `edges`: 'zeros' as published, 'circular' on a periodic domain. sinusoid=False
-    reads the condition by a linear map (for representations). Source: arXiv 2209.15616.
+    reads the condition by a linear map (for representations). `fourier`: in so many of the first levels down, a spectral
+    convolution of `modes` modes beside a 1x1 one stands in place of each 3x3 one, half as many modes a level further, 4 at least
+    (U-FNet; here the condition reaches every block, in the released code the spectral ones alone). Source: arXiv 2209.15616.
     """
 
     def __init__(
@@ -43,6 +46,8 @@ class UNetStepper(nn.Module):
         conditioning: Literal["adagn", "addition", "concatenate"] = "adagn",
         sinusoid: bool = True,
         edges: Edges = "zeros",
+        fourier: Annotated[int, Ge(0)] = 0,
+        modes: Count = 16,
     ) -> None:
         super().__init__()
         joined = conditioning == "concatenate"
@@ -52,15 +57,16 @@ class UNetStepper(nn.Module):
         into = ports.into + (ports.numbers if joined else 0)
         e = 4 * width if ports.numbers and not joined else 0
 
-        def block(a: int, b: int) -> nn.Module:
-            return _Block(a, b, e, ports.axes, conditioning == "adagn", edges)
+        def block(a: int, b: int, kept: int = 0) -> nn.Module:
+            return _Block(a, b, e, ports.axes, conditioning == "adagn", edges, kept)
 
         self.image_proj = convolution(ports.axes)(into, width, 3, padding=1, padding_mode=edges)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         here, skips = width, [width]
         for level, times in enumerate(levels):
+            kept = max(4, modes >> level) if level < fourier else 0
             for _ in range(blocks):
-                self.down.append(block(here, here * times))
+                self.down.append(block(here, here * times, kept))
                 here, times = here * times, 1
                 skips.append(here)
             if level < len(levels) - 1:
@@ -79,6 +85,11 @@ class UNetStepper(nn.Module):
         self.final = convolution(ports.axes)(here, ports.out, 3, padding=1, padding_mode=edges)
         nn.init.zeros_(self.final.weight)
         nn.init.zeros_(self.final.bias)
+
+    @staticmethod
+    def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
+        """Without spectral levels there are no modes."""
+        return {} if settings["fourier"] else {"modes": "fourier=0 has no spectral convolution"}
 
     def forward(self, history: Tensor, condition: Tensor | None = None, action: Tensor | None = None) -> Tensor:
         """The next frames [n c horizon *space]; each axis must halve len(levels) - 1 times."""
@@ -103,20 +114,27 @@ class UNetStepper(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, into: int, out: int, embedding: int, axes: int, adagn: bool, edges: Edges) -> None:
+    """modes > 0: each 3x3 convolution is a spectral one of so many modes and a 1x1 one."""
+
+    def __init__(
+        self, into: int, out: int, embedding: int, axes: int, adagn: bool, edges: Edges, modes: int = 0
+    ) -> None:
         super().__init__()
         conv = convolution(axes)
         self.norm1, self.norm2 = nn.GroupNorm(1, into), nn.GroupNorm(1, out)
-        self.conv1 = conv(into, out, 3, padding=1, padding_mode=edges)
-        self.conv2 = conv(out, out, 3, padding=1, padding_mode=edges)
+        near: dict[str, Any] = {"kernel_size": 1} if modes else {"kernel_size": 3, "padding": 1, "padding_mode": edges}
+        self.conv1, self.conv2 = conv(into, out, **near), conv(out, out, **near)
         nn.init.zeros_(self.conv2.weight)
         nn.init.zeros_(self.conv2.bias)
+        self.fourier1 = SpectralConvolution(into, out, modes, axes) if modes else None
+        self.fourier2 = SpectralConvolution(out, out, modes, axes) if modes else None
         self.shortcut = conv(into, out, 1) if into != out else nn.Identity()
         self.adagn = adagn
         self.cond_emb = nn.Linear(embedding, out * (1 + adagn)) if embedding else None
 
     def forward(self, h: Tensor, e: Tensor | None) -> Tensor:
-        g = self.conv1(functional.gelu(self.norm1(h)))
+        g = functional.gelu(self.norm1(h))
+        g = self.conv1(g) if self.fourier1 is None else self.conv1(g) + self.fourier1(g)
         if self.cond_emb is None or e is None:
             g = self.norm2(g)
         elif self.adagn:
@@ -124,7 +142,9 @@ class _Block(nn.Module):
             g = self.norm2(g) * (1 + scale) + shift
         else:
             g = self.norm2(g + self.cond_emb(e).reshape(len(g), -1, *(1,) * (g.ndim - 2)))
-        return self.conv2(functional.gelu(g)) + self.shortcut(h)
+        g = functional.gelu(g)
+        g = self.conv2(g) if self.fourier2 is None else self.conv2(g) + self.fourier2(g)
+        return g + self.shortcut(h)
 
 
 class _Down(nn.Module):

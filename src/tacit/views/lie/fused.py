@@ -101,32 +101,38 @@ def _fill(out, base, along_first, along_last, weights, data, which, begins):  # 
     """
     samples, channels, frames, first, last = out.shape
     kind, fields = out.dtype.type, which.shape[0]
+    pair = np.empty((channels, 2), np.int64)  # the first two fields that a channel reads
     for n in range(samples):
         t0, x0, y0 = begins[n]
+        lean = along_last[n].astype(out.dtype)
         for c in range(channels):
-            lean = along_last[n, c].astype(out.dtype)
             f = 0
             while f < fields and weights[n, c, f] == 0:
                 f += 1
-            g = f + 1
-            while g < fields and weights[n, c, g] == 0:
-                g += 1
-            for t in range(frames):
+            pair[c, 0] = f
+            f += 1
+            while f < fields and weights[n, c, f] == 0:
+                f += 1
+            pair[c, 1] = f
+        for t in range(frames):  # all channels of a frame while its fields are in the cache
+            for c in range(channels):
+                f, g = pair[c]
+                slope = lean[c]
                 for i in range(first):
                     start = kind(base[n, c, t] + along_first[n, c, i])
                     row = out[n, c, t, i]
                     if f >= fields:
                         for j in range(last):
-                            row[j] = start + lean[j]
+                            row[j] = start + slope[j]
                     elif g >= fields:
                         w, u = kind(weights[n, c, f]), data[n, which[f], t0 + t, x0 + i]
                         for j in range(last):
-                            row[j] = start + lean[j] + w * u[y0 + j]
+                            row[j] = start + slope[j] + w * u[y0 + j]
                     else:
                         w, u = kind(weights[n, c, f]), data[n, which[f], t0 + t, x0 + i]
                         z, v = kind(weights[n, c, g]), data[n, which[g], t0 + t, x0 + i]
                         for j in range(last):
-                            row[j] = start + lean[j] + (w * u[y0 + j] + z * v[y0 + j])
+                            row[j] = start + slope[j] + (w * u[y0 + j] + z * v[y0 + j])
                     for h in range(g + 1, fields):
                         w, u = kind(weights[n, c, h]), data[n, which[h], t0 + t, x0 + i]
                         for j in range(last):

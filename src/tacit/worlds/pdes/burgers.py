@@ -143,6 +143,7 @@ class Burgers:
         return start.field(self.equation, "u", values, self.settings, int(indices[0])).to(device)
 
     def _march(self, u: Tensor, time: Tensor, length: Tensor, viscosity: Tensor) -> Tensor:
+        u = u.to(getattr(torch, self.settings["precision"]))
         interval = torch.full_like(length, self.settings["horizon"] / (self.settings["frames"] - 1))
         linear = -viscosity.unsqueeze(1) * spectral.wavenumbers(u.shape[1], length) ** 2
         frames = self.settings["frames"]

@@ -6,6 +6,7 @@ Legend: s smoke at cell centres [n N N]; vx on inner x-faces [n N-1 N]; vy on in
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
@@ -55,21 +56,22 @@ def divergence(vx: Tensor, vy: Tensor) -> Tensor:
     return pad(vx, (0, 0, 1, 1)).diff(dim=1) + pad(vy, (1, 1)).diff(dim=2)
 
 
-def _cosines(points: int, like: Tensor) -> Tensor:
-    """The orthonormal type-II cosine transform as a matrix [k x]: it diagonalises the Laplacian with closed walls."""
+@functools.lru_cache(8)  # of every step the same, and a copy to another device stops it
+def _cosines(points: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The orthonormal type-II cosine transform as a matrix [k x], which diagonalises the Laplacian with closed walls; its eigenvalues
+    [k k], infinite where the mean of the pressure is free."""
     i = torch.arange(points, dtype=torch.float64)
     c = torch.cos(math.pi * i.unsqueeze(1) * (i + 0.5) / points) * math.sqrt(2 / points)
     c[0] /= math.sqrt(2)
-    return c.to(like.device, like.dtype)
+    wave = 2 * torch.cos(math.pi * i / points) - 2
+    eigen = wave.unsqueeze(1) + wave
+    eigen[0, 0] = torch.inf
+    return c.to(device, dtype), eigen.to(device, dtype)
 
 
 def project(vx: Tensor, vy: Tensor, passes: int = 1) -> tuple[Tensor, Tensor]:
     """The nearest velocity without divergence. A second pass brings float32 from 1e-3 to rounding."""
-    points = vx.shape[-1]
-    c = _cosines(points, vx)
-    wave = 2 * torch.cos(math.pi * torch.arange(points, dtype=torch.float64) / points) - 2
-    eigen = (wave.unsqueeze(1) + wave).to(vx.device, vx.dtype)
-    eigen[0, 0] = torch.inf  # the mean of the pressure is free
+    c, eigen = _cosines(vx.shape[-1], vx.device, vx.dtype)
     for _ in range(passes):
         pressure = c.T @ ((c @ divergence(vx, vy) @ c.T) / eigen) @ c
         vx, vy = vx - pressure.diff(dim=1), vy - pressure.diff(dim=2)

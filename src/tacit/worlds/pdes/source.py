@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
@@ -71,12 +72,23 @@ def _checked(split: str) -> str:
     return split
 
 
-class _Kept:
-    """Samples by index through a function, each asked for once while they fit in `memory` MiB."""
+class _Rows(dict[int, tuple[Tensor, dict[str, Tensor]]]):
+    """Samples by index: picture and facts."""
 
-    def __init__(self, count: int, read: Callable[[list[int]], Batch], memory: int) -> None:
-        self.count, self._read, self._room, self._memory = count, read, memory * 2**20, memory
-        self._rows: dict[int, tuple[Tensor, dict[str, Tensor]]] = {}
+
+_rows_of: weakref.WeakValueDictionary[str, _Rows] = weakref.WeakValueDictionary()
+
+
+class _Kept:
+    """Samples by index through a function, each asked for once while they fit in `memory` MiB.
+
+    what: names the samples. Those of one name are shared while any of their holders lives: a probe opens the source of a run anew,
+    and solving takes longer than probing.
+    """
+
+    def __init__(self, count: int, read: Callable[[list[int]], Batch], memory: int, what: str = "") -> None:
+        self.count, self._read, self._room = count, read, memory * 2**20
+        self._rows = _rows_of.setdefault(what, _Rows()) if what else _Rows()
 
     def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
         wanted = [int(i) for i in indices]
@@ -122,7 +134,8 @@ class MadeTrajectories:
         self._seed = key(seed, _checked(split))
         self._digest = [plain(world.resolve()), count, split, seed]
         self.facts = facts_of(trajectories(world, self._seed, range(1)))
-        self._kept = _Kept(count, self._make, memory)
+        samples = json.dumps([plain(world.resolve()), split, seed, memory], sort_keys=True)
+        self._kept = _Kept(count, self._make, memory, samples)
 
     @staticmethod
     def idle_settings(settings: Mapping[str, Any]) -> Mapping[str, str]:
