@@ -1,11 +1,12 @@
-"""Forward and backward of every objective beside lightly's, in one process on pinned threads.
+"""Forward and backward of every objective beside lightly's and beside its published arithmetic, in one process on pinned threads.
 
     python benchmarks/objectives.py [--json results.json] [--size 256x8192 ...] [--only vicreg ...] [--repeats 5] [--threads 1]
     python benchmarks/objectives.py --memory
 
 Embeddings are float32 normal, n samples of d features, and need a gradient. Ours and the peer's are called in turn, once to warm
 up and then `repeats` times or until `--budget` seconds are spent on the pair, and the median is printed. Losses of one name are
-the same function of the embeddings (lightly's EMP has the other sign of the coding rate, at the same price).
+the same function of the embeddings (lightly's EMP has the other sign of the coding rate, at the same price). 'plain' is what the
+authors' code computes, written out in plain_forms.py, and is compared with ours before it is timed.
 
 --memory: the peak of one forward and backward beyond the embeddings and the code, each in a process of its own (the largest resident size
 that the system has seen, less the size before the call), of the contrastive losses at 8192 samples, which tile their matrix of pairs, and
@@ -32,6 +33,7 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
+from plain_forms import PLAIN
 from tacit.core.errors import RecipeError
 from tacit.core.parts import parts
 from tacit.core.spec import Spec
@@ -112,7 +114,11 @@ def called(loss: Any, form: Callable[..., tuple[Any, ...]] | None) -> Loss:
 
 
 def seconds(losses: dict[str, Loss], n: int, d: int, repeats: int, budget: float) -> dict[str, float]:
-    """Median seconds of forward and backward of each loss, called in turn."""
+    """Median seconds of forward and backward of each loss, called in turn.
+
+    On one thread they are the processor's, so that other processes count less.
+    """
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     generator = torch.Generator().manual_seed(0)
     a, b = (z.requires_grad_() for z in torch.randn(2, n, d, generator=generator).unbind())
     taken: dict[str, list[float]] = {name: [] for name in losses}
@@ -122,7 +128,7 @@ def seconds(losses: dict[str, Loss], n: int, d: int, repeats: int, budget: float
             break
         for name in list(taken):
             a.grad = b.grad = None
-            start = time.perf_counter()
+            start = clock()
             try:
                 losses[name](a, b).backward()
             except RuntimeError as error:
@@ -132,15 +138,33 @@ def seconds(losses: dict[str, Loss], n: int, d: int, repeats: int, budget: float
                 del taken[name]
                 continue
             if repeat >= 0:
-                taken[name].append(time.perf_counter() - start)
+                taken[name].append(clock() - start)
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def rows(n: int, d: int, kinds: list[str], repeats: int, budget: float) -> Iterator[dict[str, Any]]:
+def agree(kind: str, losses: dict[str, Loss]) -> None:
+    """The published arithmetic and ours are one function."""
+    if "plain" in losses:
+        found = []
+        for name in ("tacit", "plain"):
+            torch.manual_seed(1)  # SIGReg draws directions
+            a, b = torch.randn(2, 64, 48, generator=torch.Generator().manual_seed(0)).requires_grad_().unbind()
+            loss = losses[name](a, b)
+            found.append((loss.detach(), *torch.autograd.grad(loss, (a, b))))
+        for mine, other in zip(*found, strict=True):
+            torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-5, msg=lambda text: f"{kind}: {text}")
+
+
+def rows(
+    n: int, d: int, kinds: list[str], repeats: int, budget: float, skip_plain: bool = False
+) -> Iterator[dict[str, Any]]:
     theirs = peers(d)
     for kind in kinds:
         losses = {"tacit": ours(kind, d), **({"lightly": theirs[kind]} if kind in theirs else {})}
+        if kind in PLAIN and not skip_plain:
+            losses["plain"] = PLAIN[kind]
         try:
+            agree(kind, losses)
             found = seconds(losses, n, d, repeats, budget)
         except RecipeError as refusal:  # a size that this objective cannot work at
             print(f"  {kind}: left out, {refusal}")
@@ -150,19 +174,17 @@ def rows(n: int, d: int, kinds: list[str], repeats: int, budget: float) -> Itera
 
 def line(row: dict[str, Any]) -> str:
     text = f"  {row['kind']:<22}{1e3 * row['tacit']:>12,.1f}"
-    if "lightly" in row:
-        aim = AIMS.get((row["kind"], row["n"], row["d"]))
-        text += f"{1e3 * row['lightly']:>12,.1f}{row['lightly'] / row['tacit']:>9.1f}x" + (
-            f"  (aim {aim}x)" if aim else ""
-        )
-    return text
+    for name in ("lightly", "plain"):
+        text += f"{1e3 * row[name]:>12,.1f}{row[name] / row['tacit']:>9.1f}x" if name in row else f"{'':>22}"
+    aim = AIMS.get((row["kind"], row["n"], row["d"]))
+    return text.rstrip() + (f"  (aim {aim}x)" if aim else "")
 
 
 def peak(who: str, kind: str, n: int, d: int) -> float:
     """MiB that one forward and backward adds to this process; called in one of its own."""
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    loss = ours(kind, d) if who == "tacit" else peers(d)[kind]
+    loss = ours(kind, d) if who == "tacit" else PLAIN[kind] if who == "plain" else peers(d)[kind]
     a, b = (z.requires_grad_() for z in torch.randn(2, n, d, generator=torch.Generator().manual_seed(0)).unbind())
     small = torch.randn(2, 16, d)
     loss(*(z.requires_grad_() for z in small.unbind())).backward()  # code is loaded at its first call
@@ -178,22 +200,20 @@ def memory(only: list[str] | None) -> Iterator[dict[str, Any]]:
         print(
             f"{n} samples of {d} features, float32: MiB beyond the embeddings ({2 * n * d * 4 / 2**20:.0f} for their gradients)"
         )
-        print(f"  {'objective':<22}{'tacit':>12}{'lightly':>12}{'less':>10}")
+        print(f"  {'objective':<22}{'tacit':>12}{'lightly':>12}{'less':>10}{'plain':>12}{'less':>10}")
         for kind in [kind for kind in kinds if not only or kind in only]:
             row: dict[str, Any] = {"kind": kind, "n": n, "d": d}
-            for who in ("tacit", "lightly"):
-                if who == "tacit" or kind in theirs:
+            for who, known in (("tacit", [kind]), ("lightly", theirs), ("plain", PLAIN)):
+                if kind in known:
                     command = [sys.executable, __file__, "--peak", who, kind, str(n), str(d)]
                     done = subprocess.run(command, capture_output=True, text=True, check=False)
                     if done.returncode == 0:
                         row[who] = float(done.stdout)
-            less = f"{row['lightly'] / row['tacit']:>9.1f}x" if {"tacit", "lightly"} <= row.keys() else ""
-            print(
-                f"  {kind:<22}"
-                + "".join(f"{row.get(who, float('nan')):>12,.0f}" for who in ("tacit", "lightly"))
-                + less,
-                flush=True,
-            )
+            text = f"  {kind:<22}{row.get('tacit', float('nan')):>12,.0f}"
+            for who in ("lightly", "plain"):
+                both = {"tacit", who} <= row.keys()
+                text += f"{row[who]:>12,.0f}{row[who] / row['tacit']:>9.1f}x" if both else f"{'':>22}"
+            print(text.rstrip(), flush=True)
             yield row
 
 
@@ -206,6 +226,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--budget", type=float, default=20.0, help="seconds for one objective at one size")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--skip-plain", action="store_true", help="leave the published arithmetic out")
     parser.add_argument("--memory", action="store_true", help="peak memory in the place of times")
     parser.add_argument("--peak", nargs=4, metavar=("WHO", "KIND", "N", "D"), help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -222,8 +243,8 @@ def main() -> None:
         if chosen.size and f"{n}x{d}" not in chosen.size:
             continue
         print(f"{n} samples of {d} features, float32, {chosen.threads} threads: milliseconds, forward and backward")
-        print(f"  {'objective':<22}{'tacit':>12}{'lightly':>12}{'tacit is':>10}")
-        for row in rows(n, d, chosen.only or known, chosen.repeats, chosen.budget):
+        print(f"  {'objective':<22}{'tacit':>12}{'lightly':>12}{'tacit is':>10}{'plain':>12}{'tacit is':>10}")
+        for row in rows(n, d, chosen.only or known, chosen.repeats, chosen.budget, chosen.skip_plain):
             print(line(row), flush=True)
             found.append(row)
     if chosen.json:

@@ -11,6 +11,7 @@ import torch
 from tacit.core.errors import DataError
 from tacit.core.values import Batch, Facts, View
 from tacit.data.droid import Droid, DroidViews
+from tacit.data.verification import verify
 from tacit.ops.pose import in_camera, moved
 
 av, h5py = pytest.importorskip("av"), pytest.importorskip("h5py")
@@ -148,6 +149,19 @@ def test_videos_may_be_trusted_and_then_one_that_is_cut_short_is_named_when_it_i
     assert len(source) == 12 and not source.skipped
     with pytest.raises(DataError, match=r"cut/recordings/MP4/2468.mp4: frames .* were asked for; it has 30"):
         source.read(range(6, 12))
+
+
+def test_verifying_names_a_video_that_holds_fewer_pictures_than_the_trajectory_rows(tmp_path):
+    """Cut between two packets a video is whole to a decoder; a few rows without a picture are how recordings end."""
+    episode(tmp_path / "good")
+    episode(tmp_path / "late", video=ROWS - 4)
+    episode(tmp_path / "cut", video=30)
+    (episode(tmp_path / "broken") / "trajectory.h5").write_bytes(b"not hdf5")
+    found = verify(tmp_path, kind="droid")
+    assert len(found.faults) == 2
+    assert any("broken: trajectory.h5 cannot be read" in fault for fault in found.faults)
+    ends = f"cut/recordings/MP4/2468.mp4: the video ends early, 30 of {ROWS} frames can be decoded: fetch it again"
+    assert any(fault.endswith(ends) for fault in found.faults)
 
 
 def test_the_published_crop_is_the_middle_of_1280_by_720():

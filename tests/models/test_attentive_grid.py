@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -85,3 +86,18 @@ def test_several_tasks_have_the_logits_of_a_probe_of_several_tasks(rng):
         probe.load_state_dict(grid.member(number))
         for task, logits in probe(x).items():
             torch.testing.assert_close(grid(x)[task][number], logits, rtol=1e-4, atol=1e-5)
+
+
+def test_what_adamw_remembers_moves_with_the_probes():
+    """In float64 the first steps are those of float32, and the state is no longer float32; on a card it lies on the card."""
+    torch.manual_seed(0)
+    tokens, labels = torch.randn(8, 3, 16), torch.arange(8) % 2
+    grid = AttentiveGrid(16, 2, heads=2, depth=1, rates=(1e-3,), decays=(0.1,))
+    wide = copy.deepcopy(grid).double()
+    for one, x in ((grid, tokens), (wide, tokens.double())):
+        for _ in range(2):
+            one.loss(x, labels).sum().backward()
+            one.move([1e-3], [0.1])
+    assert all(x.dtype == torch.float64 for x in wide._means + wide._squares)
+    for a, b in zip(grid.stacked, wide.stacked, strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=0, atol=1e-4)

@@ -24,8 +24,10 @@ HEADS = {  # what each family has beside the encoder, whole names
     "solo-learn": ("projector.0.weight", "momentum_projector.0.weight", "classifier.weight", "queue"),
     "lightly": ("projection_head.layers.0.weight", "online_classifier.linear.weight"),
     "stable-pretraining": ("projector.0.weight", "callbacks_modules.probe.weight"),
+    "mae": ("decoder_embed.weight", "decoder_blocks.0.norm1.weight", "mask_token"),
+    "vissl": (),  # its heads lie in a table beside the trunk
 }
-TREES = {"vicreg": "model", "ffcv-ssl": "model", "swav": None}
+TREES = {"vicreg": "model", "ffcv-ssl": "model", "swav": None, "mae": "model"}
 
 
 def network(seed: int):
@@ -45,6 +47,9 @@ def written(family: str, student, teacher=None) -> dict:
     if "teacher" in branches and teacher is not None:
         table |= {branches["teacher"][1] + name: value for name, value in teacher.state_dict().items()}
     table |= {name: torch.ones(2, 2) for name in HEADS[family]}
+    if family == "vissl":
+        model = {"trunk": table, "heads": {"0.clf.0.weight": torch.ones(2, 2)}}
+        return {"phase_idx": 3, "classy_state_dict": {"base_model": {"model": model, "meta": {}}}}
     tree = TREES.get(family, "state_dict")
     return table if tree is None else {tree: table, "epoch": 3, "optimizer": {"state": {0: torch.ones(1)}}}
 
@@ -58,7 +63,9 @@ def test_a_training_checkpoint_gives_its_encoder(family, tmp_path):
     assert equal(ours, theirs) and match.missing == match.unexpected == ()
 
 
-@pytest.mark.parametrize("family", ["vicreg", "ffcv-ssl", "swav", "moco", "moco-v3", "simsiam", "solo-learn"])
+@pytest.mark.parametrize(
+    "family", ["vicreg", "ffcv-ssl", "swav", "moco", "moco-v3", "simsiam", "solo-learn", "mae", "vissl"]
+)
 def test_the_family_is_recognised(family):
     assert recognise(written(family, network(1), network(2))) == family
 

@@ -170,6 +170,20 @@ def test_tiles_change_nothing(rng, monkeypatch, entries):
     torch.testing.assert_close(both(), whole, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("shape", [(7, 4), (4, 7)])  # the factor goes to the rows, or to the tile
+@pytest.mark.parametrize(("tile", "block"), [(1 << 26, 256), (1 << 26, 3), (3 * 7, 256)])
+def test_rows_as_their_own_columns_are_columns_that_move_with_them(rng, monkeypatch, shape, tile, block):
+    monkeypatch.setattr(contrast, "_TILE", tile)
+    monkeypatch.setattr(contrast, "_BLOCK", block)
+    z, _ = draw(rng, shape)
+    itself = torch.arange(len(z))[:, None]
+    for entries in PHI:
+        found = [log_sum_exp(z, c, itself, 0.5, entries) + absolute_sum(z, c, itself) for c in (None, z)]
+        slopes = [torch.autograd.grad(v, z) for v in found]
+        torch.testing.assert_close(found[0], found[1], rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-12, atol=1e-14)
+
+
 def test_a_partner_makes_it_the_cross_entropy_of_naming_it(rng, monkeypatch):
     a, b = draw(rng, (7, 4))
     none, partner = torch.zeros(7, 0, dtype=torch.int64), torch.arange(7).roll(2)

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tacit.core.errors import DataError
 from tacit.ops.softmax import cross_entropy, head_gradients
-from tacit.probing.linear import FEW, Scale, fit_logistic, fit_sgd, logistic_heads, sgd_heads
+from tacit.probing.linear import FEW, Scale, Turned, fit_logistic, fit_sgd, logistic_heads, sgd_heads
 from tacit.probing.ridge import fit_ridge, ridge_path
 
 
@@ -75,6 +75,26 @@ def test_a_head_of_many_equals_that_head_alone(data):
     both, _ = sgd_heads(x, y, rates, decays, 4, epochs=2, batch=64, seed=5)
     alone, _ = sgd_heads(x, y, rates[1:], decays[1:], 4, epochs=2, batch=64, seed=5)
     torch.testing.assert_close(both[1:], alone)
+
+
+def test_more_features_than_samples_are_moved_in_the_span_of_the_samples():
+    """Few samples of many features take the steps of all features, in at most as many directions; features of zeros move nothing."""
+    rng = torch.Generator().manual_seed(2)
+    x, y = torch.randn(24, 300, generator=rng, dtype=torch.float64), torch.arange(24) % 4
+    x = torch.cat([x, x[:4] + 0.1, torch.zeros(24 - 20, 300, dtype=torch.float64)]) - 0.2
+    y = torch.cat([y, torch.arange(8) % 4])
+    turned = Turned.of(x)
+    assert turned.basis.shape[0] == 300 and turned.basis.shape[1] <= len(x)
+    torch.testing.assert_close(turned.z @ turned.basis.T, x)  # nothing of the samples is lost
+    full = Turned(*torch.linalg.eigh(x.T @ x / len(x)), x)
+    full = full._replace(spectrum=full.spectrum.clamp(min=0), z=x @ full.basis)
+    penalties = torch.tensor([1e-3, 1.0], dtype=torch.float64)
+    few, few_bias = logistic_heads(x, y, penalties, 4, iterations=60, tolerance=0)
+    all_, all_bias = logistic_heads(x, y, penalties, 4, iterations=60, tolerance=0, turned=full)
+    torch.testing.assert_close(few, all_, rtol=0, atol=1e-7)
+    torch.testing.assert_close(few_bias, all_bias, rtol=0, atol=1e-7)
+    weight, _ = logistic_heads(torch.zeros(6, 9), torch.arange(6) % 3, torch.tensor([0.1]), 3, iterations=5)
+    assert not weight.any()
 
 
 def test_samples_of_no_share_are_not_seen(data):

@@ -331,8 +331,8 @@ def test_the_fine_tuning_of_a_paper_trains_a_vit(name):
     call = finetune(net, 3, lambda rows, _: x[torch.from_numpy(rows)], y, how)
     assert torch.isfinite(call(x)).all()
     assert named.labels in ("all", "10%", "1%")
-    with pytest.raises(UnknownNameError, match="no fine-tuning named 'mae/finetune@1'"):
-        named_finetune("mae/finetune@1")
+    with pytest.raises(UnknownNameError, match="no fine-tuning named 'mae/finetunes@1'"):
+        named_finetune("mae/finetunes@1")
 
 
 def test_settings_without_sense_are_refused():

@@ -17,13 +17,14 @@ from tacit.core.errors import DataError, RecipeError, UnknownNameError
 from tacit.core.parts import part
 from tacit.core.values import Batch, Facts, View
 from tacit.models.vit import ViT
-from tacit.probing import PUBLISHED, FineTune, attentive, protocols, read_records
+from tacit.probing import FINETUNES, PUBLISHED, FineTune, attentive, protocols, read_records
 from tacit.runs.build import build
 from tacit.runs.cutting import read_layers
 from tacit.runs.online import OnlineProbe
 from tacit.runs.tasks import tasks_of
 from tacit.training.loop import fit
 from tacit.training.metrics import read_metrics
+from tacit.views.policy import RandAugment
 
 GRID = PUBLISHED["dinov2/linear,cached@2"]
 TINY = (
@@ -125,6 +126,18 @@ def test_fine_tuning_keeps_its_records_and_exports(trained, tmp_path):
     assert protocol in (trained / "report" / "index.html").read_text()
     again = runs.judge(tmp_path / "tuned", ["data=digits", "data.channels=1", "data.split=test"])
     assert again.scores["trained"][0].n == 359
+
+
+def test_a_papers_fine_tuning_brings_its_own_views(trained, monkeypatch):
+    name, seen = "mae/finetune@1", []
+    short = replace(FINETUNES[name].how, epochs=2, batch=512, drop_path=0.0)
+    monkeypatch.setitem(FINETUNES, name, replace(FINETUNES[name], how=short))
+    made = RandAugment.__call__
+    monkeypatch.setattr(RandAugment, "__call__", lambda *given: seen.append(made(*given)) or seen[-1])
+    found = runs.finetune(trained, protocol_name="mae/finetune", scratch=False)
+    assert [row["protocol"] for row in found.to_plain()["results"]] == [name]
+    assert len(seen) == 2 * 3 and seen[0].data.shape[1:] == (1, 16, 16)
+    assert (seen[0].how["operation"] >= 0).any() and (seen[0].how["erase"] > 0).any()
 
 
 def test_leakage_of_a_run_and_of_files(trained, tmp_path):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 import tacit
 from tacit import recipes, runs
-from tacit.core.errors import CheckpointError, DataError, RecipeError
+from tacit.core.errors import CheckpointError, DataError, RecipeError, RunError
 from tacit.core.recipe import from_yaml
 from tacit.runs.build import build, restore
 from tacit.training.metrics import read_metrics
@@ -273,6 +273,14 @@ def test_a_faulty_grid_is_refused_before_anything_runs(tmp_path, grid, sentence)
 def test_an_unknown_score_is_refused():
     with pytest.raises(RecipeError, match=r"no label-free score named 'rankmee'\. Did you mean 'rankme'\?"):
         runs.sweep("ssl.vicreg_digits", ["optim.lr=1,2"], select="rankmee")
+
+
+def test_a_batch_that_does_not_split_over_the_devices_starts_no_process(tmp_path):
+    with pytest.raises(RunError) as error:
+        tiny(tmp_path, "batch=9", devices=2)
+    assert str(error.value) == (
+        "batch: 9 does not split into accumulate=1 micro-batches over 2 processes: choose a multiple of 2"
+    )
 
 
 def test_devices_must_be_a_number(tmp_path):

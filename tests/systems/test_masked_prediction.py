@@ -192,6 +192,20 @@ def test_targets_of_a_teacher_are_normalised_and_carry_no_gradient(rng):
             torch.testing.assert_close(h.var(dim=-1, correction=0), torch.ones(2, 16), rtol=0, atol=1e-3)
 
 
+def test_centred_targets_do_not_hold_what_all_tokens_of_a_sample_share(rng):
+    """One row added to all tokens, the bias of what makes them, changes the targets; with `centred` it does not."""
+    x = torch.randn(2, 2, 16, 16, generator=rng)
+    for layers, centred in ((1, False), (1, True), (2, False), (2, True)):
+        target = Spec("target", "teacher", layers=layers, centred=centred)
+        target = build(IMAGES, BLOCKS, target=target, encoder={**BARE})[0].target
+        before = target(x)
+        with torch.no_grad():
+            makes = target.encoder.norm if layers == 1 else target.encoder.blocks[-1].mlp.fc2
+            makes.bias.add_(3 * torch.randn(len(makes.bias), generator=rng))
+        moved = float((target(x) - before).abs().max())
+        assert moved < 1e-4 if centred else moved > 0.3
+
+
 def test_a_teacher_follows_geometrically():
     """k steps with a still student: teacher_k = student + m^k (teacher_0 - student)."""
     system, _ = build(IMAGES, BLOCKS, target=Spec("target", "teacher", momentum=0.9, final=0.9), encoder={**BARE})

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tacit.core.errors import DataError, UnknownNameError
+from tacit.core.errors import DataError, RecipeError, UnknownNameError
 from tacit.core.laws import check_source
+from tacit.core.spec import Spec
 from tacit.worlds.clips.source import DIRECTIONS, ClipSource
 
 
@@ -47,6 +48,19 @@ def test_objects_are_brighter_or_darker_than_the_ground():
     ground = clips.flatten(1).median(dim=1).values
     sign = (clips.flatten(1).mean(dim=1) - ground).sign()
     assert abs(float((sign > 0).double().mean()) - 0.5) < 0.1
+
+
+def test_a_ground_of_one_grey_changes_nothing_but_the_greys():
+    """Objects keep their places and their contrast to the ground."""
+    one, many = (ClipSource(count=50, shapes=1, **more).read(range(50)) for more in ({"ground": (0.5, 0.5)}, {}))
+    clips, others = (batch.views["image"].data.double().flatten(1) for batch in (one, many))
+    assert (clips.median(dim=1).values == 128).all() and others.median(dim=1).values.std() > 15
+    centred, theirs = (x - x.median(dim=1, keepdim=True).values for x in (clips, others))
+    assert (centred - theirs).abs().max() <= 1.5  # rounding to bytes
+    with pytest.raises(
+        RecipeError, match=r"ground: needs \(low, high\) with low <= high, found \(0.6, 0.4\): swap them"
+    ):
+        Spec("source", "clips", ground=(0.6, 0.4)).resolve()
 
 
 def test_facts_are_spread_evenly_and_independent():

@@ -53,9 +53,7 @@ def finetune(
     overrides: Overrides = None,
     protocol: Annotated[
         str | None,
-        typer.Option(
-            help="That of a paper by name: mae/finetune,no-randaugment, vicreg/finetune,1%; other settings do not count."
-        ),
+        typer.Option(help="That of a paper by name: mae/finetune, vicreg/finetune,1%; other settings do not count."),
     ] = None,
     labels: Annotated[
         str, typer.Option(help="all, a share (1%, 10%) or k-per-class; drawn anew for each seed.")

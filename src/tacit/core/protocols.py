@@ -13,7 +13,19 @@ if TYPE_CHECKING:
     from tacit.core.ranks import Ranks
     from tacit.core.values import Batch, Facts, Features, Score
 
-__all__ = ["Distils", "Draws", "Encodes", "Imagines", "Judge", "Makes", "Objective", "Predicts", "Source", "System", "Views"]
+__all__ = [
+    "Distils",
+    "Draws",
+    "Encodes",
+    "Imagines",
+    "Judge",
+    "Makes",
+    "Objective",
+    "Predicts",
+    "Source",
+    "System",
+    "Views",
+]
 
 
 @runtime_checkable

@@ -45,6 +45,7 @@ class _Episode:
     serial: str
     rate: float  # of the video, frames a second as its file says
     frames: int  # that both the trajectory and the video have
+    rows: int  # of the trajectory
 
 
 @part("source", "droid")
@@ -144,7 +145,7 @@ class Droid:
             with open_video(video) as opened:
                 count, rate = min(len(opened.times), rows), opened.rate
             self._rate = rate
-        found = _Episode(place, video, name.stem, rate, count)
+        found = _Episode(place, video, name.stem, rate, count, rows)
         if self._timing == "official":
             span = self._frames * self._step(rate)
             if span >= count:

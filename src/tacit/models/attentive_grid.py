@@ -7,7 +7,7 @@ depth 1 the tokens are normalised once for all probes, and no probe maps them (s
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -63,6 +63,12 @@ class AttentiveGrid(nn.Module):
 
     def __len__(self) -> int:
         return len(self.settings)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AttentiveGrid:
+        """What AdamW remembers goes where the parameters go."""
+        super()._apply(fn, recurse)
+        self._means, self._squares = [fn(x) for x in self._means], [fn(x) for x in self._squares]
+        return self
 
     def forward(self, tokens: Float[Tensor, "n t d"]) -> Any:
         """The logits [g n c] of every probe, a dict of them where there are several tasks."""

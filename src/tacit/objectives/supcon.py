@@ -67,10 +67,11 @@ class SupCon(nn.Module):
             first = (known[:, None] == known[None, :]).to(torch.uint8).argmax(dim=1)  # of each sample's class
             total = torch.zeros_like(everyone[:m]).index_add(0, first.repeat(2), everyone)
             count = torch.zeros_like(everyone[:m, 0]).index_add(0, first, torch.ones_like(everyone[:m, 0]))
-            mine = first[ranks.rank * n : (ranks.rank + 1) * n]
-            pull = (u * (total[mine].repeat(2, 1) - u)).sum(dim=1) / (2 * count[mine] - 1).repeat(2)
-            push = log_sum_exp(u, everyone, itself, self.temperature, bounded=True)
-            return {"loss": ranks.total(push / (2 * n) - pull.mean() / self.temperature) / ranks.size}
+            squares = everyone.detach().square().sum(dim=1)  # one, or zero, whatever moves
+            alone = squares / (2 * count[first] - 1).repeat(2)
+            pull = (total.square().sum(dim=1) / (2 * count - 1).clamp(min=1)).sum() - alone.sum()
+            push = log_sum_exp(u, everyone if ranks.size > 1 else None, itself, self.temperature, bounded=True)
+            return {"loss": ranks.total(push - pull / (ranks.size * self.temperature)) / (2 * m)}
 
     def energy(self, a: Float[Tensor, "n d"], b: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
         """How far apart two embeddings are by this criterion: 1 - cosine, in [0, 2]."""

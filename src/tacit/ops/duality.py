@@ -162,9 +162,11 @@ def repulsion(
         pairs.append((b, a))
     found = a.new_zeros(())
     for x, y in pairs:
+        columns: Tensor | None
         rows, columns, first, count = _opposed(x, x if y is None else y, side, ranks)
         itself = first + torch.arange(len(rows), device=rows.device)[:, None]
         hidden = itself
+        columns = None if y is None and ranks.size == 1 else columns  # the rows themselves
         if sets == "joint" and kind == "decoupled":
             hidden = torch.cat([itself, itself.roll(len(rows) // 2, dims=0)], dim=1)
         elif sets == "cross" and kind == "exponential":

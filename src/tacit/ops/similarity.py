@@ -33,11 +33,11 @@ def nt_xent(
     Each rank computes its own 2n rows against all 2m columns, tile by tile (`contrast.log_sum_exp`): first derivatives only.
     """
     rows = unit(torch.cat([a, b]))
-    n, columns = a.shape[0], rows.view_as(rows)  # a second name: a compiler wants distinct arguments
+    n, columns = a.shape[0], None
+    m = n * ranks.size
     if ranks.size > 1:
         everyone = ranks.gather(torch.cat([rows[:n], rows[n:]], dim=1))  # both views in one exchange, [m 2d]
         columns = torch.cat(everyone.chunk(2, dim=1))
-    m = columns.shape[0] // 2
     own = torch.arange(n, device=rows.device) + ranks.rank * n
     itself, partner = torch.cat([own, own + m])[:, None], torch.cat([own + m, own])
     local = log_sum_exp(rows, columns, itself, temperature, bounded=True, partner=partner)

@@ -75,20 +75,33 @@ class FineTune:
 
 @dataclass(frozen=True)
 class NamedFineTune:
-    """The fine-tuning of a paper's code: which labels it learns from, and how; `text` says what is left out here."""
+    """The fine-tuning of a paper's code: which labels it learns from, and how; `text` says what is left out here.
+
+    view: what training images are made by, given the size of the encoder's pictures; None: the views at hand.
+    """
 
     how: FineTune
     labels: str
     text: str
+    view: Spec | None = None
 
 
 _VICREG = "VICReg's semi-supervised evaluation (arXiv 2105.04906): SGD, 20 epochs, no weight decay, rates of encoder and classifier {0}"
+_MAE = FineTune(rate=2e-3, batch=1024, mixup=0.8, cutmix=1.0, drop_path=0.1)
+_MAE_TEXT = (
+    "MAE's ViT-B (arXiv 2111.06377): AdamW, base rate 5e-4 for 256, batch 1024, layer decay 0.65, 100 epochs, decay 0.05, labels "
+    "smoothed by 0.1, mixup 0.8, cutmix 1, dropped paths 0.1; "
+)
 FINETUNES = {
-    "mae/finetune,no-randaugment@1": NamedFineTune(
-        FineTune(rate=2e-3, batch=1024, mixup=0.8, cutmix=1.0, drop_path=0.1),
+    "mae/finetune@1": NamedFineTune(
+        _MAE,
         "all",
-        "MAE's ViT-B (arXiv 2111.06377): AdamW, base rate 5e-4 for 256, batch 1024, layer decay 0.65, 100 epochs, decay 0.05, labels "
-        "smoothed by 0.1, mixup 0.8, cutmix 1, dropped paths 0.1; without its RandAugment and random erasing, on the views at hand",
+        _MAE_TEXT
+        + "bicubic crops of 0.08 to 1, mirrored, RandAugment (two operations, 9 +- 0.5, increasing), erasing 0.25",
+        Spec("view", "rand-augment"),
+    ),
+    "mae/finetune,no-randaugment@1": NamedFineTune(
+        _MAE, "all", _MAE_TEXT + "without its RandAugment and random erasing, on the views at hand"
     ),
     "vicreg/finetune,10%@1": NamedFineTune(
         FineTune("sgd", 0.01, 10.0, 0.0, 1.0, 20, 256, 0.0, 0.0), "10%", _VICREG.format("0.01 and 0.1")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ RATES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 30.0)
 DECAYS = (0.0, 1e-5, 1e-4, 1e-3)
 FEW = 0.1  # the penalty where a class has one sample, so that nothing can be held out
 _CELLS = 1 << 24  # logits held at once
+_SMALLEST = 1e-12  # of the largest eigenvalue: below, a direction is rounding
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,29 @@ class Fitted:
         return self.logits(x).max(dim=1).indices
 
 
+class Turned(NamedTuple):
+    """Features x [n d] in the eigenvectors of x^T x / n that they reach: r = d of them, or at most n where n < d."""
+
+    spectrum: Tensor  # [r], ascending
+    basis: Tensor  # [d r], orthonormal
+    z: Tensor  # [n r] = x basis, in the type of x
+
+    @classmethod
+    def of(cls, x: Tensor) -> Turned:
+        """By the smaller of x^T x and x x^T, in float64."""
+        wide = x.double()
+        n, d = wide.shape
+        if n >= d:
+            spectrum, basis = torch.linalg.eigh(wide.T @ wide / n)
+        else:
+            spectrum, left = torch.linalg.eigh(wide @ wide.T / n)
+            keep = spectrum > spectrum[-1] * _SMALLEST
+            keep[-1] = True  # features that are all zero keep one direction, in which nothing moves
+            spectrum, left = spectrum[keep], left[:, keep]
+            basis = wide.T @ (left / (n * spectrum).clamp(min=torch.finfo(wide.dtype).tiny).sqrt())
+        return cls(spectrum.clamp(min=0), basis, (wide @ basis).to(x.dtype))
+
+
 def logistic_heads(
     x: Tensor,
     y: Tensor,
@@ -78,22 +102,23 @@ def logistic_heads(
     share: Tensor | None = None,
     iterations: int = 300,
     tolerance: float = 1e-5,
+    turned: Turned | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Weights [p c d] and biases [p c] that minimise mean cross entropy + penalty/2 |w|^2, all p penalties together.
 
     Boehning's bound (1992) says the Hessian lies below x^T x / 2 + penalty; in the eigenbasis of x^T x that bound is a
     diagonal, shared by all heads. So each step is one gradient over a diagonal, with Nesterov's acceleration, restarted
     for each head where its gradient turns against its step. No rates to tune, no line search. The bias is not penalised.
-    `share` [n p]: weights of the samples for each head, each column summing to at most 1.
+    With fewer samples than features the weights lie in the span of the samples, and only those n directions are moved: the same steps.
+    `share` [n p]: weights of the samples for each head, each column summing to at most 1. `turned`: `Turned.of(x)`, where it is known.
     """
-    n, d = x.shape
+    spectrum, basis, z = turned or Turned.of(x)
+    n, d = z.shape
     p = len(penalties)
-    spectrum, basis = torch.linalg.eigh(x.double().T @ x.double() / n)
     most = (
         float(share.max()) * n if share is not None else 1.0
     )  # a weighted x^T x lies below this multiple of the plain one
-    spectrum = spectrum.clamp(min=0) * most
-    z = (x.double() @ basis).to(x.dtype)
+    spectrum = spectrum * most
     step = (1 / (spectrum / 2 + penalties.double()[:, None] + 1e-12)).to(x.dtype)[:, None, :]
     penalty = penalties.to(x.dtype)[:, None, None]
     weight, bias = x.new_zeros(p, classes, d), x.new_zeros(p, classes)
@@ -217,13 +242,16 @@ def fit_logistic(
     grid = torch.tensor(sorted(penalties), dtype=torch.float64, device=x.device)
     part = folds(y.cpu().numpy(), ids, seed=seed, rounds=5 if len(x) <= 5000 else 1) if len(grid) > 1 else None
     best, held_out = (float(grid[0]) if len(grid) == 1 else FEW), float("nan")
+    turned = Turned.of(x)
     if part is not None:
         share, inside = _shares(part, len(grid), x.device, x.dtype)
-        heads = logistic_heads(x, y, grid.repeat(inside.shape[1]), c, share=share, iterations=100, tolerance=1e-3)
+        heads = logistic_heads(
+            x, y, grid.repeat(inside.shape[1]), c, share=share, iterations=100, tolerance=1e-3, turned=turned
+        )
         accuracy, loss = _choose(x, y, *heads, inside)
         at = min(range(len(grid)), key=lambda i: (-float(accuracy[i]), float(loss[i])))
         best, held_out = float(grid[at]), float(accuracy[at])
-    weight, bias = logistic_heads(x, y, torch.tensor([best], device=x.device), c)
+    weight, bias = logistic_heads(x, y, torch.tensor([best], device=x.device), c, turned=turned)
     return Fitted(scale, weight[0], bias[0], {"penalty": best}, held_out)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tacit.core.random import torch_seed
 from tacit.models import store
 from tacit.probing.arrays import check_unseen
 from tacit.probing.evaluation import bank, recorded, summary
-from tacit.probing.finetuning import FineTune, finetune, named_finetune
+from tacit.probing.finetuning import FineTune, NamedFineTune, finetune, named_finetune
 from tacit.probing.protocols import Protocol, protocol
 from tacit.probing.records import Records, write_records
 from tacit.probing.subsets import as_ids
@@ -28,6 +28,7 @@ from tacit.runs import target as targets
 from tacit.runs.cutting import result_of
 from tacit.runs.tasks import test_split
 from tacit.training.runtime import choose_device
+from tacit.views.groups import Group
 
 __all__ = ["FineTuned", "finetune_target"]
 
@@ -65,8 +66,8 @@ def finetune_target(
 
     protocol_name: a paper's fine-tuning, `probing.FINETUNES`, in the place of `how` and `labels`.
     labels: 'all', '10%' or '5-per-class', drawn anew for each seed, the same for both starts. Training images are the first view of the
-    run's own views. scratch: the same network, budget and samples from untrained weights (of a run). Of a run on its own data the
-    records are kept in its results. out: a folder for the encoder as fine-tuned under the first seed.
+    run's own views, or of a paper's view. scratch: the same network, budget and samples from untrained weights (of a run). Of
+    a run on its own data the records are kept in its results. out: a folder for the encoder as fine-tuned under the first seed.
     """
     texts, how = list(overrides), how or FineTune()
     named = named_finetune(protocol_name) if protocol_name else None
@@ -88,6 +89,7 @@ def finetune_target(
     encoders = {"trained": _encoder(found)}
     if scratch and found.built:
         encoders["untrained"] = _encoder(targets.untrained(found))
+    views = _views(named, found)
     device, tables, kept = choose_device(found.recipe.machine.device), [], None
     name = _full(protocol_name) if protocol_name else f"finetune/{labels},{how.name}@1"
     item = as_ids(_ids(test), len(test), "test")
@@ -99,7 +101,7 @@ def finetune_target(
             with torch.random.fork_rng(devices=[]):  # dropped paths and the like
                 torch.random.default_generator.manual_seed(torch_seed(seed, "finetune"))
                 call = finetune(
-                    network, classes, _images(train, found.views, at, found.recipe.seed + seed), y["train"][at], how, seed=seed,
+                    network, classes, _images(train, views, at, found.recipe.seed + seed), y["train"][at], how, seed=seed,
                     device=device,
                 )  # fmt: skip
             logits = torch.cat([call(x) for x in _plain(test, found.views)])
@@ -116,6 +118,19 @@ def finetune_target(
     if found.built and not texts:
         write_records(found.folder, records)
     return FineTuned(_table(records, seeds), records, kept)
+
+
+def _views(named: NamedFineTune | None, found: targets.Target) -> Views:
+    """What training images are made by: the run's own views, or a paper's at the size of the run's, normalised alike."""
+    if named is None or named.view is None:
+        return found.views
+    seen = found.views.facts
+    if seen.shape is None:
+        raise RecipeError(
+            "the encoder takes pictures of any size: say which the views make, for example views.first.size=224"
+        )
+    view = named.view.change(size=seen.shape[-1]).resolve("view")
+    return Group(replace(seen, shape=None), {"a": view}, centre=0.875)
 
 
 def _full(name: str) -> str:

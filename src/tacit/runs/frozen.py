@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tacit.models.attentive import AttentiveProbe
 from tacit.models.probes import probe_of
 from tacit.models.store import weights_digest
 from tacit.models.token_store import TokenStore
+from tacit.models.tubelets import Tubelets
 from tacit.models.weights import read_file
 from tacit.probing.arrays import check_unseen
 from tacit.probing.evaluation import recorded
@@ -33,9 +35,10 @@ from tacit.runs import target as targets
 from tacit.training.runtime import choose_device
 from tacit.views.spatial import spatial_views
 
-__all__ = ["Reader", "encoder_of", "frozen_records", "head_records", "labels_of"]
+__all__ = ["Reader", "encoder_of", "frozen_records", "head_records", "labels_of", "pixels_of"]
 
 _AT_ONCE = 8  # videos whose clips are held decoded and encoded together
+_MOST, _NUMBERS = 256, 1 << 21  # more of them, where they are small: the number of clips, and of pixels in them
 _TAPS = {24: (17, 19, 21, 23), 32: (25, 27, 29, 31), 40: (24, 29, 34, 39)}  # as published for ViT-L, H and g
 
 
@@ -45,6 +48,14 @@ def encoder_of(found: targets.Target) -> Any:
         return found.module
     averaged = getattr(getattr(found.module, "target", None), "encoder", None)
     return found.module.encoder if averaged is None else averaged
+
+
+def pixels_of(found: targets.Target) -> targets.Target | None:
+    """The tubelets themselves in the place of the encoder; None where the encoder reads no clips of one size."""
+    encoder, facts = encoder_of(found), found.views.facts
+    if getattr(encoder, "tubelet", None) is None or facts.shape is None:
+        return None
+    return replace(found, module=Tubelets(facts, patch=int(encoder.patch), tubelet=int(encoder.tubelet)), built=None)
 
 
 class Reader:
@@ -108,8 +119,10 @@ class Reader:
 
     def views(self, source: Source, count: int, rows: NDArray[np.int64]) -> Iterator[tuple[list[Tensor], Batch]]:
         """For a few samples at a time: their tokens under each of `count` spatial views, and their batch."""
-        for start in range(0, len(rows), _AT_ONCE):
-            clips, batch = self.clips(source, rows[start : start + _AT_ONCE])
+        each = self.how.segments * self.how.frames * len(self._mean) * self.size**2
+        at_once = max(_AT_ONCE, min(_MOST, _NUMBERS // each))
+        for start in range(0, len(rows), at_once):
+            clips, batch = self.clips(source, rows[start : start + at_once])
             seen = torch.stack([spatial_views(clip, self.size, count) for clip in clips])
             yield [self.tokens(seen[:, view]) for view in range(count)], batch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from tacit.core.errors import DataError
 from tacit.core.protocols import Source
-from tacit.core.values import Record
+from tacit.core.values import Facts, Record
 from tacit.models.features import POOLED
 from tacit.probing import Records, evaluate, evaluate_multilabel, read_records, summary, write_records
 from tacit.probing.frozen import is_frozen
@@ -36,7 +37,7 @@ _BASELINES = ("raw pixels", "untrained")
 _INTERVALS = "95 % (Student's t over draws of the labels; Wilson over items where all labels are used)"
 _NUISANCE = ("knn/k=20,t=0.07@1", "linear/all@1")  # of named factors beside the label
 _FACTOR = "#"  # stands between the name of a benchmark and that of a factor beside its label
-_PIXELS = 1 << 14  # numbers an image; more is no simple baseline
+_PIXELS = 1 << 14  # numbers an image or clip; more is no simple baseline
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,13 @@ def _records(
         [name for name in protocols if not is_frozen(name)],
     )
     if clips:
+        plain_pixels = frozen.pixels_of(found) if baselines and found.built and _simple(found.views.facts) else None
         read = frozen.frozen_records(
-            models, {"train": train, "test": test}, clips, run=str(found.folder), benchmark=_benchmark(found, test)
+            models if plain_pixels is None else {"raw pixels": plain_pixels, **models},
+            {"train": train, "test": test},
+            clips,
+            run=str(found.folder),
+            benchmark=_benchmark(found, test),
         )
         if not protocols:  # no pass over the videos for pooled features
             return read
@@ -202,10 +208,14 @@ def _benchmark(found: targets.Target, test: Source) -> str:
     return "digits@1" if kind == "digits" else f"{kind}-{Path(str(getattr(test, 'path', 'data'))).name}@1"
 
 
+def _simple(facts: Facts) -> bool:
+    """Whether samples are of one size and small enough for pixels to be a baseline."""
+    return facts.shape is not None and facts.channels * math.prod(facts.shape) <= _PIXELS
+
+
 def _pixels(source: Source) -> Tensor | None:
-    """Images as rows [n c*h*w] in [0, 1], None where sizes differ or images are large."""
-    facts = source.facts
-    if facts.shape is None or facts.channels * facts.shape[0] * facts.shape[1] > _PIXELS:
+    """Images or clips as rows [n c*h*w] in [0, 1], None where sizes differ or images are large."""
+    if not _simple(source.facts):
         return None
     data = source.read(range(len(source))).views["image"].data
     if not isinstance(data, Tensor):

@@ -81,7 +81,8 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Target:
             raise RecipeError(
                 f"{path} holds the system it was trained with: only data, views and machine can be changed here"
             )
-        views = recipe.views.build(recipe.data.build().facts) if recipe.data != built.recipe.data else built.views
+        same = recipe.data == built.recipe.data and recipe.views == built.recipe.views
+        views = built.views if same else recipe.views.build(recipe.data.build().facts)
         return Target(path, recipe, views, built.system, built)
     _refuse_names(path)
     if path.is_dir() and outside.recognise(path):

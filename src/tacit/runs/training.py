@@ -19,6 +19,7 @@ from tacit.runs.judging import judge_run
 from tacit.runs.online import OnlineProbe
 from tacit.runs.reporting import report
 from tacit.training import checkpoint
+from tacit.training.feed import check_split
 from tacit.training.folder import Folder, new_folder
 from tacit.training.hooks import ProgressHook
 from tacit.training.launch import launch
@@ -87,6 +88,8 @@ def train(
     """
     folder, resolved = _place(recipe, overrides, name, Path(root), new)
     count: Any = devices if devices == "auto" else _whole(devices)
+    if count != "auto":
+        check_split(resolved.batch, resolved.accumulate, count)  # before processes are started
     kind: Any = resolved.machine.device.partition(":")[0]
     try:
         ended = launch(count, _train_here, to_yaml(resolved), str(folder), tuple(modules), quiet, device=kind)

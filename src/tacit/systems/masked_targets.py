@@ -63,6 +63,8 @@ class TokenTeacher(nn.Module):
 
     momentum = final holds it (V-JEPA 2: 0.99925). Each token's features are normalised to mean 0 and variance 1 (eps 1e-5).
     layers > 1 averages what the second branches of the last blocks add, each normalised (data2vec, arXiv 2202.03555).
+    centred: first the mean over a sample's tokens is taken away from each. What all tokens of a sample share is the easiest to predict, and
+    where few things differ within a sample the features become that alone; data2vec takes it away for the same reason in speech.
     Sources: arXiv 2301.08243, 2404.08471, 2506.09985.
     """
 
@@ -76,6 +78,7 @@ class TokenTeacher(nn.Module):
         path: Literal["linear", "cosine"] = "linear",
         stretch: Annotated[float, Ge(1)] = 1.0,
         layers: Annotated[int, Ge(1)] = 1,
+        centred: bool = False,
     ) -> None:
         super().__init__()
         if layers > len(encoder.blocks):  # type: ignore[arg-type]
@@ -83,6 +86,7 @@ class TokenTeacher(nn.Module):
                 f"target 'teacher' averages layers={layers} blocks, the encoder has {len(encoder.blocks)}: take fewer"  # type: ignore[arg-type]
             )
         self.momentum, self.final, self.path, self.stretch, self.layers = momentum, final, path, stretch, layers
+        self.centred = centred
         self.encoder = copy.deepcopy(encoder).requires_grad_(False)
         self.dim = int(encoder.dim)  # type: ignore[arg-type]
 
@@ -109,10 +113,14 @@ class TokenTeacher(nn.Module):
         """Normalised tokens of the whole input, in evaluation mode."""
         self.encoder.eval()
         if self.layers == 1:
-            return F.layer_norm(self.encoder(x).tokens, (self.dim,))
+            return self._normal(self.encoder(x).tokens)
         added = self.encoder.branches(x, self.layers)  # type: ignore[operator]
-        total: Tensor = sum(F.layer_norm(branch, (self.dim,)) for branch in added)  # type: ignore[assignment]
+        total: Tensor = sum(self._normal(branch) for branch in added)  # type: ignore[assignment]
         return total / self.layers
+
+    def _normal(self, tokens: Tensor) -> Tensor:
+        own = tokens - tokens.mean(dim=1, keepdim=True) if self.centred else tokens
+        return F.layer_norm(own, (self.dim,))
 
     def momentum_now(self, progress: float) -> float:
         """m at `progress` in [0, 1]."""
@@ -127,4 +135,5 @@ class TokenTeacher(nn.Module):
 
     def extra_repr(self) -> str:
         """The settings, for print."""
-        return f"momentum={self.momentum}, final={self.final}, path={self.path}, stretch={self.stretch}, layers={self.layers}"
+        said = f"momentum={self.momentum}, final={self.final}, path={self.path}, stretch={self.stretch}, layers={self.layers}"
+        return f"{said}, centred={self.centred}"

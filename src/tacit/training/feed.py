@@ -33,11 +33,20 @@ from tacit.core.random import order
 from tacit.core.values import Batch
 from tacit.training.trees import map_tensors
 
-__all__ = ["Feed", "Plan"]
+__all__ = ["Feed", "Plan", "check_split"]
 
 _AHEAD = 2  # batches made ready before they are asked for, by the thread or by each worker
 _CHEAP = 1e-3  # seconds; a thread would cost more than the waiting for a batch that is made faster than this
 _TRIES = 4  # costly batches in a row after which the thread starts: the first ones may compile kernels
+
+
+def check_split(batch: int, accumulate: int, size: int) -> None:
+    """Raise RunError unless every micro-batch of every process has the same size."""
+    if batch % (accumulate * size):
+        raise RunError(
+            f"batch: {batch} does not split into accumulate={accumulate} micro-batches over {size} processes: choose a "
+            f"multiple of {accumulate * size}"
+        )
 
 
 class Plan:
@@ -48,11 +57,7 @@ class Plan:
             raise DataError(
                 f"a batch of {batch} needs at least {batch} samples, and the data have {n}: choose batch={n} or less"
             )
-        if batch % (accumulate * size):
-            raise RunError(
-                f"batch: {batch} does not split into accumulate={accumulate} micro-batches over {size} processes: choose a "
-                f"multiple of {accumulate * size}"
-            )
+        check_split(batch, accumulate, size)
         self.n, self.seed, self.batch, self.accumulate, self.rank, self.size = n, seed, batch, accumulate, rank, size
         self._per_epoch, self._share = n // batch, batch // accumulate // size
         self._orders: dict[int, NDArray[np.int64]] = {}

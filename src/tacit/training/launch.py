@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +28,7 @@ from typing import Any, Literal
 
 import torch
 
-from tacit.core.errors import RunError
+from tacit.core.errors import RunError, TacitError
 
 __all__ = ["launch"]
 
@@ -79,7 +81,7 @@ def _elastic(count: int, entry: Callable[..., Any] | str, args: tuple[Any, ...],
         logs_specs=DefaultLogsSpecs(log_dir=str(folder)),
     )
     try:
-        with _handlers_kept():
+        with _handlers_kept(), _traces_hidden():
             results = elastic_launch(config, _rank)(entry, args, str(folder))
     except ChildFailedError as error:
         raise RunError(_reason(error, count, folder)) from error
@@ -88,6 +90,23 @@ def _elastic(count: int, entry: Callable[..., Any] | str, args: tuple[Any, ...],
             raise KeyboardInterrupt from error
         raise RunError(f"stopped by {error.sigval.name}, which was handed on to the {count} ranks") from error
     return results[0]
+
+
+@contextlib.contextmanager
+def _traces_hidden() -> Iterator[None]:
+    """Quiet the two loggers of torch that show the trace of what is said in a sentence."""
+    loggers = [
+        logging.getLogger(f"torch.{name}")
+        for name in ("multiprocessing.spawn", "distributed.elastic.multiprocessing.api")
+    ]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _rank(entry: Callable[..., Any] | str, args: tuple[Any, ...], folder: str) -> Any:
@@ -104,6 +123,8 @@ def _rank(entry: Callable[..., Any] | str, args: tuple[Any, ...], folder: str) -
                     reason = f"left with exit code {error.code} before it returned"
                 else:
                     reason = f"failed: {type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"
+                if not isinstance(error, TacitError | OSError | SystemExit):  # nothing that was foreseen
+                    traceback.print_exc()
                 note = json.dumps({"time": time.time(), "rank": rank, "reason": reason})
                 Path(folder, f"error-{rank}.json").write_text(note, encoding="utf-8")
                 time.sleep(1.0)  # if this is the echo of a rank that was killed, let the launcher see that one first

@@ -76,6 +76,26 @@ class Clip:
 
     def apply(self, clips: Tensor | list[Tensor], how: Mapping[str, Tensor]) -> Tensor:
         """The view under recorded parameters: replays it bit for bit."""
+        if any(clip.requires_grad for clip in clips):
+            return self._kept(clips, how)
+        first = clips[0]
+        kind = torch.float32 if first.dtype == torch.uint8 else first.dtype
+        made = torch.empty(len(clips), *first.shape[:2], self.size, self.size, dtype=kind, device=first.device)
+        # one block of memory for the floats of every crop, one after the other
+        most = int(how["box"][:, 2:].prod(dim=1).max()) * first.shape[0] * max(clip.shape[1] for clip in clips)
+        bytes_ = any(clip.dtype == torch.uint8 for clip in clips)
+        spare = torch.empty(most if bytes_ else 0, device=first.device)
+        for out, clip, box, flip in zip(made, clips, how["box"].tolist(), how["flip"].tolist(), strict=True):
+            top, left, height, width = box
+            _resize_into(out, clip[:, :, top : top + height, left : left + width], spare)
+            if flip:
+                out.copy_(out.flip(-1))
+        if not self._mean.numel():
+            return made
+        return made.sub_(self._mean.to(made.device)).div_(self._std.to(made.device))
+
+    def _kept(self, clips: Tensor | list[Tensor], how: Mapping[str, Tensor]) -> Tensor:
+        """The same with a gradient to the pixels, which nothing may be written over for."""
         cut = []
         for clip, box, flip in zip(clips, how["box"].tolist(), how["flip"].tolist(), strict=True):
             top, left, height, width = box
@@ -104,8 +124,19 @@ class Clip:
 
 def _resized(clip: Tensor, size: tuple[int, int]) -> Tensor:
     """One clip [c f h w] as floats in [0, 1] at another size."""
-    x = clip.float() / 255 if clip.dtype == torch.uint8 else clip
+    x = clip.float().div_(255) if clip.dtype == torch.uint8 else clip
     return x if tuple(clip.shape[-2:]) == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
+
+
+def _resize_into(out: Tensor, clip: Tensor, spare: Tensor) -> None:
+    """`_resized` written into [c f s s]: to take new memory for each pass costs more than the arithmetic."""
+    same, x = clip.shape == out.shape, clip
+    if clip.dtype == torch.uint8:
+        x = (out if same else spare[: clip.numel()].view(clip.shape)).copy_(clip).div_(255)
+    elif same:
+        out.copy_(clip)
+    if not same:
+        torch.ops.aten.upsample_bilinear2d.out(x, list(out.shape[-2:]), False, None, None, out=out)
 
 
 def _check(clips: Tensor | list[Tensor], channels: int) -> None:

@@ -11,12 +11,14 @@ import functools
 import itertools
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
 from tacit.ops.compiled import fast_jit, jit
 
-__all__ = ["fast_jit", "jit", "spread"]
+__all__ = ["Job", "fast_jit", "jit", "spread", "spread_all"]
+
+Job = tuple[Callable[[int, int], None], int, int]  # work(begin, end), its number of items, and the least items a range
 
 
 @functools.cache
@@ -31,18 +33,29 @@ def spread(work: Callable[[int, int], None], n: int, threads: int, grain: int) -
     A range that fails fails the call. Results must not depend on the ranges: `work` treats every item alone.
     The caller works too and every thread takes the next range when it is free, so that waking a thread delays nobody.
     """
-    threads = max(1, min(threads, n // max(grain, 1)))
+    spread_all([(work, n, grain)], threads)
+
+
+def spread_all(jobs: Sequence[Job], threads: int) -> None:
+    """Several works at once: a thread that is through with one begins the next, and nobody waits in between."""
+    left: deque[tuple[Callable[[int, int], None], int, int]] = deque()
+    most = 0
+    for work, n, grain in jobs:
+        fits = n // max(grain, 1)
+        most += fits
+        pieces = max(1, min(8 * threads, fits))  # several a thread, so that one slow item does not hold up the rest
+        cuts = [n * i // pieces for i in range(pieces + 1)]
+        left.extend((work, begin, end) for begin, end in itertools.pairwise(cuts))
+    threads = max(1, min(threads, most))
     if threads == 1:
-        work(0, n)
+        for work, n, _ in jobs:
+            work(0, n)
         return
-    pieces = min(8 * threads, n // max(grain, 1))  # several a thread, so that one slow item does not hold up the rest
-    cuts = [n * i // pieces for i in range(pieces + 1)]
-    left = deque(itertools.pairwise(cuts))
 
     def drain() -> None:
         while left:
             try:
-                begin, end = left.popleft()
+                work, begin, end = left.popleft()
             except IndexError:  # another thread took the last one
                 return
             work(begin, end)

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
+import torch
 from annotated_types import Ge, Gt, Le
 
 from tacit.core.errors import DataError
 from tacit.core.parts import part
 from tacit.core.spec import Spec, ViewSpec
 from tacit.core.values import Batch, Facts, View
+from tacit.views.compiled import Job, spread_all
 from tacit.views.pictures import Pictures
 
 __all__ = ["Centre", "Group", "MultiCrop", "Pair", "one_size"]
@@ -32,10 +34,15 @@ class Group:
     def __call__(self, batch: Batch, seed: int, epoch: int) -> Batch:
         """The batch with its views, parameters recorded; the raw pictures are not carried on."""
         pictures = self._pictures(batch)
-        made = {
-            name: view(pictures, batch.ids, seed, epoch, index)
-            for index, (name, view) in enumerate(zip(self.names, self._views, strict=True))
-        }
+        made: dict[str, View] = {}
+        jobs: list[Job] = []
+        for index, (name, view) in enumerate(zip(self.names, self._views, strict=True)):
+            if hasattr(view, "begin"):  # the pixels of all views are made together
+                made[name], more = view.begin(pictures, batch.ids, seed, epoch, index)
+                jobs += more
+            else:
+                made[name] = view(pictures, batch.ids, seed, epoch, index)
+        spread_all(jobs, torch.get_num_threads())
         return replace(batch, views=made)
 
     def plain(self, batch: Batch) -> Batch:

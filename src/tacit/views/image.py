@@ -16,7 +16,7 @@ from tacit.core.errors import DataError, RecipeError
 from tacit.core.parts import part
 from tacit.core.values import Facts, View
 from tacit.views import draws, kernel, tensors
-from tacit.views.compiled import spread
+from tacit.views.compiled import Job, spread_all
 from tacit.views.pictures import Pictures, statistics
 
 __all__ = ["Image"]
@@ -140,16 +140,22 @@ class Image:
         pictures = Pictures.of(pictures, self.facts.channels)
         local = {name: values.cpu() for name, values in how.items()}
         _check_replay(pictures, local)
-        return self._render(pictures, local, self._whole(len(pictures)))
+        return self._rendered(pictures, local, self._whole(len(pictures)))
 
     def __call__(
         self, pictures: Tensor | list[Tensor] | Pictures, ids: Tensor, seed: int, epoch: int, index: int
     ) -> View:
         """Sample and apply; the parameters are recorded in `View.how`."""
-        pictures = Pictures.of(pictures, self.facts.channels)
+        view, jobs = self.begin(Pictures.of(pictures, self.facts.channels), ids, seed, epoch, index)
+        spread_all(jobs, torch.get_num_threads())
+        return view
+
+    def begin(self, pictures: Pictures, ids: Tensor, seed: int, epoch: int, index: int) -> tuple[View, list[Job]]:
+        """A view whose pixels and parameters the jobs are to fill, on any thread; pictures on an accelerator leave no jobs."""
         drawn, draw = draws.drawing(ids.cpu().numpy(), pictures.source, self._ranges, seed, epoch, index)
         how = {name: torch.from_numpy(values) for name, values in drawn.items()}
-        return View(self._render(pictures, how, self._whole(len(pictures)), draw), how)
+        data, jobs = self._render(pictures, how, self._whole(len(pictures)), draw)
+        return View(data, how), jobs
 
     def plain(self, pictures: Tensor | list[Tensor] | Pictures, centre: float) -> Tensor:
         """The evaluation view [n c size size]: pictures of exactly this size stay whole.
@@ -164,10 +170,16 @@ class Image:
         grid = np.where((source == size).all(axis=1, keepdims=True), source, grid)
         corner = np.rint((grid - size) / 2).astype(np.int64)
         how = {name: torch.from_numpy(values) for name, values in draws.neutral(source).items()}
-        return self._render(pictures, how, np.concatenate([grid, corner], axis=1))
+        return self._rendered(pictures, how, np.concatenate([grid, corner], axis=1))
 
     def _whole(self, n: int) -> NDArray[np.int64]:
         return np.tile(np.array([self.size, self.size, 0, 0]), (n, 1))
+
+    def _rendered(self, pictures: Pictures, how: dict[str, Tensor], grid: NDArray[np.int64]) -> Tensor:
+        """The view under `how`."""
+        data, jobs = self._render(pictures, how, grid)
+        spread_all(jobs, torch.get_num_threads())
+        return data
 
     def _render(
         self,
@@ -175,15 +187,16 @@ class Image:
         how: dict[str, Tensor],
         grid: NDArray[np.int64],
         draw: Callable[[int, int], None] | None = None,
-    ) -> Tensor:
-        """The view under `how`, which `draw` fills first where it is given, on the thread that renders the same samples."""
+    ) -> tuple[Tensor, list[Job]]:
+        """The view under `how`, and the jobs that make it; `draw` fills `how` first, on the thread that renders the same samples."""
         if pictures.device.type != "cpu":
             if draw is not None:
                 draw(0, len(pictures))
-            return tensors.render(
+            made = tensors.render(
                 pictures.padded, how, torch.from_numpy(grid), self.size, self._cubic, self._radius,
                 torch.from_numpy(self._mean), torch.from_numpy(self._std),
             )  # fmt: skip
+            return made, []
         pixels, offset = pictures.flat
         out = np.empty((len(pictures), self.facts.channels, self.size, self.size), np.float32)
         parameters = [how[name].numpy() for name in draws.PARAMETERS]
@@ -198,8 +211,7 @@ class Image:
             )  # fmt: skip
 
         grain = max(1, (1 << 16) // (self.facts.channels * self.size**2))  # work that outweighs handing it to a thread
-        spread(work, len(pictures), torch.get_num_threads(), grain)
-        return torch.from_numpy(out)
+        return torch.from_numpy(out), [(work, len(pictures), grain)]
 
 
 def _kernel(size: int, chosen: int) -> int:

@@ -25,6 +25,7 @@ _SOLARISE_FROM = f4(128) / f4(255)
 _RED, _GREEN, _BLUE = f4(0.2989), f4(0.587), f4(0.114)
 _ZERO, _ONE = f4(0), f4(1)
 _NONE = (_ZERO,) * 8
+_TAIL = 1e-6  # the share of the blur's weights that is left out and laid on the others
 _8, _40, _24 = np.uint64(8), np.uint64(40), np.uint64((1 << 24) - 1)
 
 
@@ -86,7 +87,7 @@ def _unit(value: Any, unit: Any) -> Any:
 
 @fast_jit
 def _resize(
-    picture: Any, width: int, box: Any, unit: Any, count: Any, start: Any, weights: Any, row: Any, rows: Any, out: Any
+    picture: Any, width: int, box: Any, unit: Any, cubic: bool, count: Any, start: Any, weights: Any, row: Any, rows: Any, out: Any
 ) -> None:  # fmt: skip
     """Crop `box` of one plane (flat, rows of `width`) and resize it into out [s s]; rows [h s] and row [w] are scratch."""
     top, left, w = box[0], box[1], box[3]
@@ -117,12 +118,20 @@ def _resize(
         begin = int(start_y[y])
         one, two = rows[begin], rows[begin + min(1, taps_y - 1)]
         p, q = weight_y[0, y], weight_y[1, y] if taps_y > 1 else _ZERO
+        if cubic and taps_y == 4:  # enlarged: in one go; the cubic overshoots, and pictures of bytes saturate there
+            three, four, r, t = rows[begin + 2], rows[begin + 3], weight_y[2, y], weight_y[3, y]
+            for x in range(side):
+                line[x] = min(max(p * one[x] + q * two[x] + (r * three[x] + t * four[x]), _ZERO), _ONE)
+            continue
         for x in range(side):
             line[x] = p * one[x] + q * two[x]
         for k in range(2, taps_y):
             one, p = rows[begin + k], weight_y[k, y]
             for x in range(side):
                 line[x] += p * one[x]
+        if cubic:
+            for x in range(side):
+                line[x] = min(max(line[x], _ZERO), _ONE)
 
 
 @fast_jit
@@ -227,12 +236,20 @@ def _blur(plane: Any, sigma: float, radius: int, copy: Any, padded: Any, weight:
     for k in range(radius + 1):
         value = math.exp(-0.5 * (k / sigma) ** 2)
         total += value if k == 0 else 2 * value
-    reach = 0
-    for k in range(radius + 1):
-        weight[k] = math.exp(-0.5 * (k / sigma) ** 2) / total
-        if weight[k] > 1e-8:  # what is smaller is below the rounding of float32
-            reach = k
-    w, v = weight[0], weight[min(1, radius)]
+    reach, left = 0, 1.0
+    while reach <= radius:
+        weight[reach] = math.exp(-0.5 * (reach / sigma) ** 2) / total
+        left -= weight[reach] * (2 if reach else 1)
+        if left < _TAIL:
+            break
+        reach += 1
+    reach = min(reach, radius)
+    whole = f4(1 / (1 - max(left, 0.0)))
+    for k in range(reach + 1):
+        weight[k] *= whole
+    w, v = weight[0], weight[min(1, reach)]
+    if reach == 0:
+        return
     for y in range(side):  # all rows first: reading back what was stored just before, but shifted, would stall
         source, line = plane[y], padded[y]
         for x in range(side):
@@ -242,10 +259,6 @@ def _blur(plane: Any, sigma: float, radius: int, copy: Any, padded: Any, weight:
             line[reach + side + x] = source[side - 2 - x]
     for y in range(side):
         line, target = padded[y], copy[y]
-        if reach == 0:
-            for x in range(side):
-                target[x] = w * line[x]
-            continue
         before, middle, after = line[reach - 1 :], line[reach:], line[reach + 1 :]
         for x in range(side):
             target[x] = w * middle[x] + v * (before[x] + after[x])
@@ -255,9 +268,6 @@ def _blur(plane: Any, sigma: float, radius: int, copy: Any, padded: Any, weight:
                 target[x] += u * (before[x] + after[x])
     for y in range(side):
         source, target = copy[y], plane[y]
-        if reach == 0:
-            for x in range(side):
-                target[x] = w * source[x]
         for k in range(1, reach + 1):
             u = weight[k]
             above, below = copy[abs(y - k)], copy[y + k if y + k < side else 2 * side - 2 - y - k]
@@ -310,9 +320,7 @@ def render(
             count[axis] = _table(length, whole, first, mirror, cubic, start[axis], weights[axis])
         for c in range(channels):
             picture = pixels[offset[i] + c * area : offset[i] + (c + 1) * area]
-            _resize(picture, source[i, 1], box[i], unit, count, start, weights, row, rows, out[i, c])
-            if cubic:  # the cubic overshoots; pictures of bytes saturate there
-                _blend(view[c], _ONE, _ZERO)
+            _resize(picture, source[i, 1], box[i], unit, cubic, count, start, weights, row, rows, out[i, c])
             if angle[i] != 0:
                 _rotate(out[i, c], angle[i], frame)
         for k in range(5):  # the four of the jitter, then grey, which is saturation 0

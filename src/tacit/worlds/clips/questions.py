@@ -16,7 +16,7 @@ from tacit.core.parts import part
 from tacit.core.random import key, uniform
 from tacit.core.values import Batch
 from tacit.ops.text import packed
-from tacit.worlds.clips.source import DIRECTIONS, ClipSource
+from tacit.worlds.clips.source import DIRECTIONS, ClipSource, Grey
 
 __all__ = ["QUESTIONS", "ClipQuestions", "answer"]
 
@@ -51,7 +51,7 @@ class ClipQuestions:
 
     View 'image' as there. Facts beside its: question and answer, texts as bytes (`tacit.ops.text`), and `asked`, the number of the
     question in QUESTIONS. `about` 'caption' asks what happens, the others are asked by chance, a function of (seed, split, sample), from
-    direction, identity, count and place (the quarter of the picture where the digit starts).
+    direction, identity, count and place (the quarter of the picture where the digit starts). ground: as there.
     """
 
     def __init__(
@@ -63,11 +63,19 @@ class ClipQuestions:
         side: Annotated[int, Ge(24)] = 24,
         shapes: Annotated[int, Ge(0)] = 2,
         channels: Literal[1, 3] = 1,
+        ground: tuple[Grey, Grey] = (0.35, 0.65),
         split: str = "train",
         seed: Annotated[int, Ge(0)] = 0,
     ) -> None:
         self._clips = ClipSource(
-            count=count, frames=frames, side=side, shapes=shapes, channels=channels, split=split, seed=seed
+            count=count,
+            frames=frames,
+            side=side,
+            shapes=shapes,
+            channels=channels,
+            ground=ground,
+            split=split,
+            seed=seed,
         )
         self._about, self._split, self._seed, self._side = about, split, seed, side
         self.facts = replace(

@@ -6,12 +6,12 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,11 +21,12 @@ from tacit.core.random import key, uniform
 from tacit.core.values import Batch, Facts, View
 from tacit.worlds.clips.drawing import SHAPES, draw
 
-__all__ = ["DIRECTIONS", "ClipSource"]
+__all__ = ["DIRECTIONS", "ClipSource", "Grey"]
 
 DIRECTIONS = ("right", "down-right", "down", "down-left", "left", "up-left", "up", "up-right")
 _SPLITS = ("train", "test")
 _SHAPES_MOST = 8  # draws are numbered 20 an object
+Grey = Annotated[float, Ge(0.35), Le(0.65)]  # of the ground: objects are up to 0.35 brighter or darker
 
 
 @part("source", "clips")
@@ -41,6 +42,7 @@ class ClipSource:
     scan of a digit.
 
     frames, side: of a clip, in pixels. speed: slowest and fastest, of digit and shapes; the digit's is bounded by the room that it has.
+    ground: darkest and brightest of the ground, one grey a clip; two equal numbers take it away as something that a clip can be told by.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class ClipSource:
         shapes: Annotated[int, Ge(0)] = 2,
         channels: Literal[1, 3] = 1,
         speed: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.75, 2.0),
+        ground: tuple[Grey, Grey] = (0.35, 0.65),
         label: Literal["direction", "identity", "count"] = "direction",
         split: str = "train",
         seed: Annotated[int, Ge(0)] = 0,
@@ -63,14 +66,22 @@ class ClipSource:
                 f"source 'clips' draws at most {_SHAPES_MOST} shapes beside the digit, found shapes={shapes}: take fewer"
             )
         self._count, self._frames, self._side, self._shapes, self._speed = count, frames, side, shapes, speed
-        self._channels = channels
+        self._channels, self._ground = channels, ground
         self._label, self._split, self._seed = label, split, seed
-        self._settings = [1, count, frames, side, shapes, channels, *speed, label, split, seed]
+        self._settings = [2, count, frames, side, shapes, channels, *speed, *ground, label, split, seed]
         names = {"direction": DIRECTIONS, "identity": tuple("0123456789"), "count": tuple(map(str, range(shapes + 1)))}
         self.facts = Facts(
             channels=channels, shape=(frames, side, side), classes=names[label], mean=(0.5,) * channels, std=(0.11,) * channels,
             factors=("direction", "identity", "count", "speed", "position"),
         )  # fmt: skip
+
+    @staticmethod
+    def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
+        """Ranges must rise."""
+        for name in ("speed", "ground"):
+            low, high = settings[name]
+            if low > high:
+                yield f"{name}: needs (low, high) with low <= high, found ({low}, {high}): swap them"
 
     def __len__(self) -> int:
         return self._count
@@ -94,7 +105,8 @@ class ClipSource:
         for row, i in enumerate(ids.tolist()):
             state = key(self._seed, "clips", self._split, i)
             draws = [uniform(state, number) for number in range(20 * k)]
-            count, ground[row] = int(draws[2] * k), 0.35 + 0.3 * draws[4]
+            darkest, brightest = self._ground
+            count, ground[row] = int(draws[2] * k), darkest + (brightest - darkest) * draws[4]
             for j in range(k):
                 place[row, j], velocity[row, j], kind[row, j], radius[row, j], light[row, j] = self._object(
                     draws[20 * j + 10 : 20 * j + 20], ground[row], digit=j == k - 1, there=j >= k - 1 - count
