@@ -53,7 +53,7 @@ def vjepa2_cooldown() -> Recipe:
 
 
 def vjepa_tiny() -> Recipe:
-    """V-JEPA on generated clips of moving digits and shapes, about ten minutes on one free core.
+    """V-JEPA on generated clips of moving digits and shapes, about twenty minutes on one core.
 
     Not V-JEPA's masks: on clips of a few objects its blocks, which hide a place in all frames, taught nothing that lasts. Here blocks span
     half of the clip, so that what is hidden is seen at other times and must be followed. The ground has one grey, because a token's easiest
