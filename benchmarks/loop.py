@@ -4,7 +4,8 @@
 
 All sides do the same arithmetic on the same batches with torch's own AdamW: read uint8 images, scale them, forward, backward,
 update, warm-up and cosine rate; the bare loop calls the same source, views, system and optimiser part. tacit also seeds each step,
-checks each loss, calls a hook, and logs; Lightning logs at the same distance.
+checks each loss, calls a hook, and logs; Lightning logs at the same distance. tacit drops gradients itself, without
+`optimizer.zero_grad`, whose bookkeeping pays for most of that.
 
 A busy machine changes its speed by more than what is measured here, so the sides take turns every BLOCK steps within one process:
 from a hook, the bare loop goes on by as many steps as the side has just made. Each block of a side is compared with the mean of the
