@@ -88,7 +88,7 @@ def known_rooms() -> Recipe:
 
 
 def wall() -> Recipe:
-    """Latent actions between states that are learned with them: Two Rooms with one fixed wall, the world model of `worlds.two_rooms_fixed`.
+    """Latent actions between states that are learned with them: Two Rooms with one fixed wall, the world model of `worlds.two_rooms_small`.
 
     No published number. Where the wall is always the same a state has nothing to hold but the dot, so that no recorded action is needed to
     keep it (PLDM without inverse dynamics: 98 % on a fixed wall), and its distance to the goal's can be planned by, as that of smoothed
@@ -104,13 +104,13 @@ def wall() -> Recipe:
 
 
 def known_wall() -> Recipe:
-    """The twin of `latents.wall` that is told the true actions: `worlds.two_rooms_fixed` without inverse dynamics.
+    """The twin of `latents.wall` that is told the true actions: `worlds.two_rooms_small` without inverse dynamics.
 
     No published number of this size (PLDM's with inverse dynamics off: 98 %).
     """
-    from tacit.recipes.worlds import two_rooms_fixed  # here: worlds takes `noisy` from this module
+    from tacit.recipes.worlds import two_rooms_small  # here: worlds takes `noisy` from this module
 
-    base = two_rooms_fixed()
+    base = two_rooms_small()
     return base.change(system=base.system.change(inverse=None))
 
 
