@@ -63,6 +63,18 @@ def test_a_graph_lies_where_the_values_are():
     assert (frames[0, 0].sum(axis=0) >= 1).all()  # no gap in the curve
 
 
+def test_graphs_are_drawn_dark_on_light_and_have_no_scale_of_colours():
+    html = str(Films({"u": line_frames(np.zeros((1, 3, 4)), height=5)}, graphs=True).html())
+    (film,) = images(html, "gif")
+    assert min(pixel(film, 10, 10)) > 240 and max(pixel(film, 10, film.size[1] - 3)) < 30
+    assert "dark is low" not in html
+
+
+def test_the_numbers_at_an_axis_stay_whole():
+    html = str(Lines({"power": {"first": ([0, 1], [0.0, 0.09])}}).html())
+    assert [text for text in ("0.000", "0.025", "0.050", "0.075") if f">{text}<" not in html] == []
+
+
 def test_curves_name_their_axis_and_leave_out_what_a_log_scale_cannot_show():
     x = np.arange(1, 6)
     html = str(

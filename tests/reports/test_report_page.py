@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import re
 from collections import Counter
@@ -230,6 +231,16 @@ def test_maps_of_one_class_unknown_classes_and_equal_points(labels):
     for points in (np.zeros((3, 2)), np.arange(6.0).reshape(3, 2)):
         Page(Map(points, labels=labels).html())
     assert ("unknown" in Map(np.eye(3)[:, :2], labels=labels).html()) == (labels is not None and -1 in labels)
+
+
+def test_a_map_names_classes_at_their_median_unless_it_should_not():
+    named, bare = (str(Map(np.eye(2), labels=[0, 1], classes=["low", "high"], named=n).html()) for n in (True, False))
+    assert (named.count(">low<"), bare.count(">low<")) == (2, 1)  # one of them in the legend
+
+
+def test_chance_has_a_column_where_it_is_known():
+    known, unknown = (str(Table([dataclasses.replace(result("a"), chance=c)]).html()) for c in (0.1, None))
+    assert ("chance" in known, "chance" in unknown) == (True, False)
 
 
 def test_maps_say_what_they_leave_out():

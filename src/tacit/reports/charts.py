@@ -83,7 +83,7 @@ def spectrum(series: Mapping[str, Array], floor: float) -> Markup:
 
 
 def two_dimensions(points: Array, labels: NDArray[np.int64] | None, classes: Sequence[str]) -> Markup:
-    """Points [n 2] coloured by class, each class named at its median; one colour without labels, grey for label -1."""
+    """Points [n 2] coloured by class, each named at its median if `classes` are given; one colour without labels, grey for label -1."""
     with drawing(400, 400) as d:
         ax = d.figure.add_axes((0.02, 0.02, 0.96, 0.96))
         ax.set_axis_off()
@@ -97,7 +97,7 @@ def two_dimensions(points: Array, labels: NDArray[np.int64] | None, classes: Seq
             chosen = points if k is None else points[labels == k]
             colour = SERIES[0] if k is None else MUTED if k < 0 else SERIES[k % len(SERIES)]
             d.dots(ax, chosen, colour, size=size, alpha=0.75)
-        for k in groups if len(groups) <= 20 else []:
+        for k in groups if classes and len(groups) <= 20 else []:
             if k is not None and k >= 0:
                 x, y = np.median(points[labels == k], axis=0)
                 ax.text(x, y, d.word(classes[k]), ha="center", va="center", fontsize=13, gid="halo strong")

@@ -69,7 +69,7 @@ _STYLE: Any = {
 
 DASHES = ("-", (0, (5, 1.6)), (0, (1.2, 1.4)), (0, (6, 1.5, 1.2, 1.5)))
 MARKERS = ("o", "s", "D", "^", "v", "P")
-_STROKES, _GLYPHS = ("solid", "dashed", "dotted", "double"), ("●", "■", "◆", "▲", "▼", "✚")
+_STROKES, _GLYPHS = ("solid", "dashed", "dotted", "dash-dotted"), ("●", "■", "◆", "▲", "▼", "✚")
 
 
 def key(names: Iterable[str], shape: str, order: Iterable[int] | None = None) -> list[tuple[str, str, str]]:
@@ -155,7 +155,8 @@ class Drawing:
         text = re.sub(r"<defs>\s*</defs>|<g\s*/>", "", text)
         text = re.sub(r' transform="rotate\(-0 [^"]*"', "", text)
         text = text.replace("xlink:href", "href")
-        text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)  # a hundredth of a pixel is enough
+        # A hundredth of a pixel is enough; what stands between tags, the numbers at the axes, stays whole.
+        text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), text)
         text = re.sub(r"font-family: [^;\"]*;? ?", "", re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text))
         text = re.sub(r'\s+(?=[<"LMzCQ])', "", text)
         for colour, name in _NAMES.items():

@@ -116,7 +116,10 @@ class FieldPictures:
 
 @dataclass(frozen=True, eq=False)
 class Films:
-    """Fields as small animated pictures: rows maps a name to n films [n t h w] of one quantity. Colours as in `FieldPictures`."""
+    """Fields as small animated pictures: rows maps a name to n films [n t h w] of one quantity. Colours as in `FieldPictures`.
+
+    graphs: the films are those of `line_frames`, drawn dark on light.
+    """
 
     rows: Mapping[str, Any]
     title: str = "Films"
@@ -124,6 +127,7 @@ class Films:
     captions: Sequence[str] = ()
     absent: str = "No film was drawn."
     per_row: int = 6
+    graphs: bool = False
 
     def html(self) -> Markup:
         """Small tables of `per_row` samples; long films are thinned to 30 frames."""
@@ -131,14 +135,14 @@ class Films:
         for name, u in rows.items():
             low, high = _ends(rows, name)
             keep = np.unique(np.linspace(0, u.shape[1] - 1, min(u.shape[1], _FRAMES)).astype(np.int64))
-            levels, colours = _levels(u[:, keep], low, high)
+            levels, colours = (u[:, keep], "Greys") if self.graphs else _levels(u[:, keep], low, high)
             uris = []
             for film in levels:
                 frames = [_coloured(frame, colours).quantize(32) for frame in film]
                 buffer = io.BytesIO()
                 frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=_BEAT, loop=0)
                 uris.append(_uri("gif", buffer.getvalue()))
-            drawn[name] = (uris, _said(name, low, high, colours))
+            drawn[name] = (uris, "" if self.graphs else _said(name, low, high, colours))
         return _rows(self, drawn, self.captions, self.per_row)
 
 

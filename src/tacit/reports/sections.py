@@ -112,7 +112,10 @@ class Spectrum:
 
 @dataclass(frozen=True, eq=False)
 class Map:
-    """Coordinates [n 2] of embeddings, coloured by class where `labels` [n] are given (-1: unknown). method: how they were made."""
+    """Coordinates [n 2] of embeddings, coloured by class where `labels` [n] are given (-1: unknown). method: how they were made.
+
+    named: whether each class is also named at its median, which helps where classes lie apart.
+    """
 
     points: Any
     title: str = "A map of the embedding"
@@ -120,6 +123,7 @@ class Map:
     labels: Any = None
     classes: Sequence[str] = ()
     method: str = ""
+    named: bool = True
     absent: str = "No map was drawn."
 
     def html(self) -> Markup:
@@ -148,7 +152,7 @@ class Map:
             legend.append(("unknown", "var(--muted)", "●"))
         if len(legend) > 10:
             remarks.append(f"{len(present)} classes share ten colours.")
-        chart = charts.two_dimensions(points, labels, names) if len(points) else ""
+        chart = charts.two_dimensions(points, labels, names if self.named else ()) if len(points) else ""
         return render("chart", section=self, chart=chart, legend=legend[:30], remarks=remarks)
 
 

@@ -125,7 +125,8 @@ class Table:
         rows = [self._html_row(protocol) for protocol in self.protocols]
         chart = charts.dot_plot([(p, self.row(p)) for p in self.protocols], percent=self.percent) if rows else ""
         legend = key(self.models, "mark")
-        return render("table", table=self, rows=rows, chart=chart, legend=legend, dash=DASH)
+        guessing = any(r.chance is not None for r in self.results)
+        return render("table", table=self, rows=rows, chart=chart, legend=legend, dash=DASH, guessing=guessing)
 
     def _html_row(self, protocol: str) -> dict[str, Any]:
         row, best = self.row(protocol), self.clearly_best(protocol)

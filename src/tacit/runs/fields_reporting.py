@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
@@ -16,11 +17,12 @@ from tacit.reports.numbers import short
 from tacit.runs import target as targets
 from tacit.runs.regressing import Regressed
 from tacit.runs.regression_tasks import factors
-from tacit.worlds.pdes.invariants import conserved
+from tacit.worlds.pdes.invariants import EQUATIONS, conserved
 
 __all__ = ["field_sections", "regression_sections", "regression_words"]
 
-_SHOWN, _PAIRS = 6, 6
+_SHOWN, _PAIRS, _SAID = 6, 6, 4
+_ROUNDING = 1e-24  # of the largest power of a spectrum: below it, curves would stretch the axis and say nothing
 _MAPPED = 1000
 _TIMES = ("first frame", "middle frame", "last frame")
 
@@ -34,10 +36,10 @@ def regression_sections(found: Regressed | None) -> list[Any]:
 
 
 def regression_words(found: Regressed) -> str:
-    """The verdict of the task plain under all labels and under the fewest, in words."""
+    """The verdict of the task plain under all labels and under the fewest, in words; coefficients of the equation first."""
     table = found.table(found.tasks[0])
-    said = []
-    for protocol in table.protocols:
+    said: list[str] = []
+    for protocol in _foremost(table.protocols):
         row = {r.model: r for r in table.row(protocol) if r is not None}
         if "trained" not in row or not ("linear/all" in protocol or "linear/50-" in protocol):
             continue
@@ -46,11 +48,13 @@ def regression_words(found: Regressed) -> str:
         )
         mark = table.clearly_best(protocol)
         clear = "" if mark is None else f"; clearly best: {mark.model}"
-        said.append(
-            f"{protocol}: the share of the variance left unexplained is {table.style.cell(row['trained'])}"
-            + (f" ({others}{clear})" if others else "")
-        )
-    return ". ".join(said) + "." if said else "Nothing was measured yet."
+        said.append(f"{protocol} {table.style.cell(row['trained'])}" + (f" ({others}{clear})" if others else ""))
+    more = "; the rest is in the first table" if len(said) > _SAID else ""
+    return (
+        f"Share of the variance left unexplained: {'; '.join(said[:_SAID])}{more}."
+        if said
+        else "Nothing was measured yet."
+    )
 
 
 def field_sections(found: targets.Target) -> list[Any]:
@@ -74,7 +78,8 @@ def _of_field(field: Field) -> list[Any]:
         pictures = {key: u.flip(1) for key, u in field.values.items()}  # time upwards
         lead = "Each picture is one trajectory: space to the right, time upwards."
         films = {key: line_frames(u) for key, u in field.values.items()}
-        film_lead = "The same trajectories as graphs over space, frame by frame."
+        ends = (f"{key} from {float(u.min()):.3g} to {float(u.max()):.3g}" for key, u in field.values.items())
+        film_lead = f"The same trajectories as graphs over space, frame by frame: {', '.join(ends)}."
     else:
         at = [0, field.time.shape[1] // 2, field.time.shape[1] - 1]
         pictures = {f"{key}, {when}": _upright(u[:, k]) for key, u in field.values.items() if key != "p"
@@ -84,7 +89,7 @@ def _of_field(field: Field) -> list[Any]:
         film_lead = "The same trajectories in time."
     return [
         FieldPictures(pictures, title=f"Solutions of {name}", lead=lead, captions=captions),
-        Films(films, title=f"Films of {name}", lead=film_lead, captions=captions),
+        Films(films, title=f"Films of {name}", lead=film_lead, captions=captions, graphs=line),
         Lines(
             _spectra(field), title=f"Spectra of {name}", xlabel="wave number", log=True,
             lead="Power by wave number, mean over the trajectories shown. A steep fall says that the grid resolves the field.",
@@ -99,13 +104,23 @@ _QUANTITIES = (
 )
 
 
+def _foremost(names: Iterable[str]) -> list[str]:
+    """Coefficients of the equation before the amplitudes of the start's modes."""
+    return sorted(names, key=lambda name: name.startswith("mode_"))
+
+
 def _upright(u: Tensor) -> Tensor:
     """[... x y] as pictures: y upwards, x to the right."""
     return u.transpose(-1, -2).flip(-2)
 
 
 def _captions(field: Field) -> list[str]:
-    shown = [k for k, v in field.parameters.items() if v.ndim == 1 and k not in ("length", "horizon", "step")][:2]
+    known = [
+        k
+        for k, v in field.parameters.items()
+        if v.ndim == 1 and k not in ("length", "horizon", "step") and not k.startswith("drift_")
+    ]
+    shown = _foremost(known)[:2]
     return [", ".join(f"{k} {short(float(field.parameters[k][i]))}" for k in shown) for i in range(len(field))]
 
 
@@ -118,6 +133,7 @@ def _spectra(field: Field) -> dict[str, dict[str, tuple[Any, Any]]]:
             frame = u[:, k].double()
             power = torch.fft.rfft(frame, dim=-1).abs().square() / frame.shape[-1] ** 2
             power = power.mean(dim=tuple(range(power.ndim - 1)))[1:]
+            power = power.where(power > _ROUNDING * power.max(), torch.nan)  # dealiased modes are nothing but rounding
             curves[when] = (np.arange(1, len(power) + 1), power.numpy())
         panels[name] = curves
     return panels
@@ -130,7 +146,8 @@ def _quantities(field: Field) -> dict[str, dict[str, tuple[Any, Any]]]:
         size = size * length
     square = torch.stack([v[:, 0].square().flatten(1).mean(1) for v in field.values.values()]).sum(0)
     scale = size * square.sqrt().clamp_min(1e-12)
-    for name, q in conserved(field).items():
+    kept = conserved(field) if field.equation in EQUATIONS else {}  # files may hold any other
+    for name, q in kept.items():
         panels[f"change of {name}"] = _each(field, (q - q[:, :1]) / scale.unsqueeze(1))
     for name, u in field.values.items():
         mean = u.double().square().flatten(2).mean(2)
@@ -160,7 +177,8 @@ def _views(found: targets.Target) -> FieldPictures:
     return FieldPictures(
         rows,
         title="What the encoder is told to ignore",
-        lead="The channels of each crop, as the encoder sees them: not moved, and moved by two random elements of the symmetry group.",
+        lead=f"Channels of each crop ({', '.join(channels.values())}{'' if line else ' of the first frame'}), as the encoder sees them:"
+        " not moved, and moved by two random elements of the symmetry group.",
         captions=[""] * len(chosen),
     )
 
@@ -172,7 +190,7 @@ def _plane_channels(channels: int) -> dict[int, str]:
 
 
 def _map(found: targets.Target) -> Map:
-    """The first two principal components, coloured by the quarter in which the first factor lies."""
+    """The first two principal components, coloured by the quarter in which the foremost factor lies."""
     source: Any = found.source()
     z = found.features(source).layers[POOLED].double()
     at = torch.from_numpy(np.unique(np.linspace(0, len(z) - 1, min(len(z), _MAPPED)).astype(np.int64)))
@@ -185,9 +203,11 @@ def _map(found: targets.Target) -> Map:
     method = "The first two principal components of the learned features."
     if not known:
         return Map(points, method=method)
-    name, values = next(iter(known.items()))
+    name = _foremost(known)[0]
+    values = known[name]
     edges = values.quantile(torch.tensor([0.25, 0.5, 0.75], dtype=values.dtype))
     ends = [float(values.min()), *edges.tolist(), float(values.max())]
     classes = [f"{short(a)} to {short(b)}" for a, b in pairwise(ends)]
     labels = torch.bucketize(values, edges)[at]
-    return Map(points, labels=labels, classes=classes, method=f"{method} Colours: quarters of {name}.")
+    lead = f"Each dot is one trajectory, its colour the quarter in which its {name} lies."
+    return Map(points, lead=lead, labels=labels, classes=classes, method=method, named=False)
