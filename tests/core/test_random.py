@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tacit.core.random import key, order, torch_seed, torch_seeds, uniform
+from tacit.core.random import key, keys, order, torch_seed, torch_seeds, uniform, uniforms
 
 
 def test_the_same_key_gives_the_same_bits_and_another_key_others():
@@ -46,3 +46,11 @@ def test_seeds_made_many_at_a_time_are_those_made_one_by_one():
     root = key(3, "step")
     steps = np.array([0, 1, 7, 2**40, 2**64 - 1], dtype=np.uint64)
     assert torch_seeds(steps, 5, after=root) == [torch_seed(int(step), 5, after=root) for step in steps]
+
+
+def test_keys_and_draws_made_many_at_a_time_are_those_made_one_by_one():
+    ids = np.array([0, 3, 2**40, 2**64 - 1], dtype=np.uint64)
+    states = keys(ids, "lie", -1, after=key(7, 2))
+    assert states.tolist() == [key(7, 2, int(i), "lie", -1) for i in ids]
+    draws = np.array([0, 5, 64], dtype=np.uint64)
+    assert uniforms(states, draws).tolist() == [[uniform(int(s), int(d)) for d in draws] for s in states]

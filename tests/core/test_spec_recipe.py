@@ -170,6 +170,7 @@ def test_all_faults_at_once_each_with_its_path_and_the_nearest_name():
         ("system.encoder.width=0", "system.encoder.width: input should be greater than 0, found 0"),
         ("system.encoder.width=.inf", "system.encoder.width: input should be a finite number, found inf"),
         ("system.widths=[1, x]", "system.widths[1]: input should be a valid integer, unable to parse string as an integer, found 'x'"),
+        ("system.widths=4", "system.widths: needs a list in brackets, such as [1,2], found 4"),
         ("system.encoder=toyy", "system.encoder.kind: no encoder named 'toyy'. Did you mean 'toy'? Known: "),
         ("system.encoder=3", "system.encoder.kind: needs the kind of encoder to use, found 3. Known: "),
         ("views.many=3", "views.many: needs a list of view parts, found 3"),

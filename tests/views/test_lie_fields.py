@@ -181,6 +181,12 @@ def test_resampling_refuses_what_it_cannot_do(solutions, flow):
         DataError, match="needs data that repeat along the axis, and this axis is not periodic: use resample"
     ):
         resample(part, element)
+    ramp = torch.linspace(0, 30, solutions["kdv"].values["u"].shape[-1], dtype=F)
+    tilted = solutions["kdv"].replace(values={"u": solutions["kdv"].values["u"] + ramp})
+    with pytest.raises(
+        DataError, match=r"'u' of trajectory 0 does not close along x: it jumps by .* resample it by kind='cubic'"
+    ):
+        resample(tilted, element)
     with pytest.raises(DataError, match="choose a target grid inside the covered region"):
         resample(part, element, "cubic")
     inside = part.space[0][:, 15:40]

@@ -10,7 +10,7 @@ from tacit.core.protocols import Views
 from tacit.core.spec import Spec
 from tacit.core.values import Batch, Facts, View
 from tacit.ops.fields import Field
-from tacit.views.lie import BURGERS, KDV, NAVIER_STOKES, transform
+from tacit.views.lie import BURGERS, KDV, NAVIER_STOKES, fused, transform
 from tacit.views.lie.sample import draw
 
 F = torch.float64
@@ -57,6 +57,20 @@ def test_a_view_is_a_function_of_seed_epoch_id_and_view_alone():
     other = made(line(5), 1, 3)
     assert not torch.equal(other.views["a"].how["g"], whole.views["a"].how["g"])
     assert not torch.equal(whole.views["a"].how["g"], whole.views["b"].how["g"])
+
+
+@pytest.mark.parametrize("wide", [128, 130])  # rows of 130 numbers do not line up and go through the cache
+def test_a_batch_written_past_the_cache_is_its_samples_one_by_one(wide):
+    size = (4, 128, wide)
+    facts = {name: torch.rand(4, s, dtype=F).cumsum(1) for name, s in zip(("time", "x", "y"), size, strict=True)}
+    batch = Batch({"image": View(torch.randn(4, 3, *size))}, torch.arange(4), facts=facts)
+    made = views("lie-plane", Facts(channels=3, shape=size), crop=size)
+    whole = made(batch, 0, 0).views["a"].data
+    assert whole.nbytes > fused._PAST > whole[0].nbytes
+    for i in range(4):
+        one = Batch({"image": View(batch.views["image"].data[i : i + 1])}, torch.tensor([i]),
+                    facts={name: x[i : i + 1] for name, x in facts.items()})  # fmt: skip
+        assert torch.equal(whole[i], made(one, 0, 0).views["a"].data[0])
 
 
 def test_a_view_is_the_transformed_whole_cropped_as_recorded():

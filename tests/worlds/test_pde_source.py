@@ -9,9 +9,10 @@ import torch
 
 from tacit.core.errors import DataError, UnknownNameError
 from tacit.core.protocols import Source
+from tacit.core.random import key
 from tacit.core.spec import Spec
 from tacit.worlds.pdes import source
-from tacit.worlds.pdes.making import Job, finish
+from tacit.worlds.pdes.making import Job, finish, trajectories
 
 KDV = Spec("world", "kdv", length=64.0, horizon=2.0, points=64, frames=12, stored=10)
 BOX = Spec("world", "smoke", points=16, length=8.0, frames=6, warmup=8)
@@ -123,6 +124,35 @@ def test_samples_and_splits_that_do_not_exist_are_refused():
         source.read([2])
     with pytest.raises(UnknownNameError, match=r"no split named 'val'. Did you mean 'valid'"):
         Spec("source", "pde", world=KDV, split="val").build()
+
+
+def test_a_folder_has_a_file_for_each_split(tmp_path):
+    pytest.importorskip("h5py")
+    for split, count in (("train", 3), ("test", 2)):
+        (path,) = finish_all(Job(KDV, count, split=split, size=3), tmp_path)
+    made = [Spec("source", "pde-files", path=str(tmp_path), split=split).build() for split in ("train", "test")]
+    assert [len(source) for source in made] == [3, 2]
+    with pytest.raises(
+        DataError, match=r"should hold one file KdV_valid\*.h5, found none: give a folder with one file a split"
+    ):
+        Spec("source", "pde-files", path=str(tmp_path), split="valid").build()
+    with pytest.raises(
+        DataError, match=r"KdV_test.h5 has no split 'train', it has test: give the folder that holds a file for"
+    ):
+        Spec("source", "pde-files", path=str(path)).build()
+
+
+def test_a_folder_of_the_well_is_a_source(tmp_path):
+    pytest.importorskip("h5py")
+    world = KDV.change(jitter=0.0)
+    finish_all(Job(world, 5, size=2, layout="well"), tmp_path)
+    stored = Spec("source", "pde-files", path=str(tmp_path / "kdv"), layout="well").build()
+    made = trajectories(world, key(0, "train"), range(5))
+    assert (len(stored), stored.facts.shape, stored.fields([3])[0].equation) == (5, (10, 64), "kdv")
+    torch.testing.assert_close(stored.read(range(5)).views["image"].data[:, 0], made.values["u"].float())
+    torch.testing.assert_close(stored.read([4]).facts["mode_1"], made.parameters["mode_1"][4:])
+    with pytest.raises(DataError, match=r"has no files data/valid/\*.hdf5: give the folder of a data set of The Well"):
+        Spec("source", "pde-files", path=str(tmp_path / "kdv"), layout="well", split="valid").build()
 
 
 def test_a_fault_in_a_file_is_named_with_its_row(tmp_path):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["key", "order", "torch_seed", "torch_seeds", "uniform"]
+__all__ = ["key", "keys", "order", "torch_seed", "torch_seeds", "uniform", "uniforms"]
 
 _GOLDEN = 0x9E3779B97F4A7C15
 _MASK = (1 << 64) - 1
@@ -24,6 +24,12 @@ def _mix(x: Any) -> Any:  # an int, or an array of uint64, whose arithmetic wrap
     return x ^ (x >> 31)
 
 
+def _number(number: int | str) -> int:
+    if isinstance(number, str):
+        return int.from_bytes(number.encode(), "little") % _MASK
+    return number & _MASK
+
+
 def key(*numbers: int | str, after: int = 0) -> int:
     """A 64-bit key from integers and words, for example key(seed, 'weights') or key(seed, epoch, sample, view).
 
@@ -31,15 +37,27 @@ def key(*numbers: int | str, after: int = 0) -> int:
     """
     state = after
     for number in numbers:
-        if isinstance(number, str):
-            number = int.from_bytes(number.encode(), "little") % _MASK
-        state = _mix(state ^ (number & _MASK))
+        state = _mix(state ^ _number(number))
     return state
+
+
+def keys(first: NDArray[np.uint64], *then: int | str, after: int = 0) -> NDArray[np.uint64]:
+    """key(k, *then, after=after) for every k in `first`: many at a time cost a hundredth of one by one."""
+    state = _mix(first ^ after)
+    for number in then:
+        state = _mix(state ^ _number(number))
+    return state  # type: ignore[no-any-return]
 
 
 def uniform(state: int, draw: int) -> float:
     """Draw number `draw` under key `state`: uniform in [0, 1) with 53 bits."""
     return (_mix((state + draw * _GOLDEN) & _MASK) >> 11) * 2.0**-53
+
+
+def uniforms(states: NDArray[np.uint64], draws: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """uniform(state, draw) for every key [n] and every draw number [k], [n k]."""
+    mixed = _mix(states[:, None] + draws * np.uint64(_GOLDEN))
+    return (mixed >> 11) * 2.0**-53  # type: ignore[no-any-return]
 
 
 def order(seed: int, epoch: int, n: int) -> NDArray[np.int64]:
@@ -53,8 +71,5 @@ def torch_seed(*numbers: int | str, after: int = 0) -> int:
 
 
 def torch_seeds(first: NDArray[np.uint64], *then: int, after: int = 0) -> list[int]:
-    """torch_seed(k, *then, after=after) for every k in `first`: many at a time cost a hundredth of one by one."""
-    state = _mix(first ^ after)
-    for number in then:
-        state = _mix(state ^ number)
-    return (state >> 1).tolist()  # type: ignore[no-any-return]
+    """torch_seed(k, *then, after=after) for every k in `first`."""
+    return (keys(first, *then, after=after) >> 1).tolist()  # type: ignore[no-any-return]

@@ -263,7 +263,8 @@ def _read_value(annotation: Any, value: Any, path: str, faults: list[str]) -> An
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = "".join(f"[{item}]" for item in first["loc"] if isinstance(item, int))
-        faults.append(f"{path}{where}: {first['msg'][:1].lower()}{first['msg'][1:]}, found {first['input']!r}")
+        said = "needs a list in brackets, such as [1,2]" if first["type"] == "tuple_type" else first["msg"]
+        faults.append(f"{path}{where}: {said[:1].lower()}{said[1:]}, found {first['input']!r}")
         return None
 
 

@@ -17,6 +17,7 @@ from tacit.views.lie.algebra import Element
 __all__ = ["Points", "Resample", "act", "resample", "transform"]
 
 Resample = Literal["trigonometric", "upsampled", "cubic"]
+_SEAM = 4  # a jump this many times the largest between neighbours is no step of a periodic field
 _FINER = 4  # "upsampled": zero-padded Fourier x4, then cubic; 4e-6 on a resolved frame where cubic alone costs 5e-4
 
 
@@ -154,6 +155,7 @@ def resample(
     if kind != "cubic":
         for periodic in field.periodic:
             spectral.require_periodic(periodic, f"resampling by kind={kind!r}")
+        _refuse_seams(field)
     stretch, straight = _stretch(element, len(field.space))
     target = tuple(x * stretch.to(x).unsqueeze(1) for x in field.space) if space is None else space
     axes = len(field.space)
@@ -168,6 +170,22 @@ def resample(
         space=tuple(target),
         periodic=tuple(p and straight and space is None for p in field.periodic),
     )
+
+
+def _refuse_seams(field: Field) -> None:
+    """Data that are called periodic and jump where they should close, in every frame: their Fourier series rings everywhere."""
+    for name, u in field.values.items():
+        for axis in range(len(field.space)):
+            dim = axis + 2
+            ends = u.narrow(dim, -1, 1) - u.narrow(dim, 0, 1)
+            seam, inside, size = (v.abs().flatten(2).amax(-1) for v in (ends, u.diff(dim=dim), u))
+            open_ = (seam > _SEAM * inside + 1e-9 * size).all(1)
+            if bool(open_.any()):
+                i = int(open_.nonzero()[0])
+                raise DataError(
+                    f"component {name!r} of trajectory {i} does not close along {'xyz'[axis]}: it jumps by {float(seam[i, 0]):.3g} where"
+                    f" the ends meet and by {float(inside[i, 0]):.3g} at most elsewhere: resample it by kind='cubic' with periodic=False"
+                )
 
 
 def _stretch(element: Element, axes: int) -> tuple[Tensor, bool]:

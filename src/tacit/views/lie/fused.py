@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tacit.core.errors import DataError
-from tacit.views.compiled import fast_jit
+from tacit.ops.compiled import fast_jit, lanes_past_cache, store_past_cache
 
 __all__ = ["move_into", "room"]
 
 _LARGE, _KEPT = 1 << 20, 4  # bytes from which memory is used again; buffers of one shape that wait for it
+_PAST = 1 << 22  # bytes from which a batch is written past the cache, which could not hold it
 _free: dict[tuple[tuple[int, ...], str], list[NDArray[Any]]] = {}
 
 
@@ -97,11 +98,13 @@ def _fill(out, base, along_first, along_last, weights, data, which, begins):  # 
     """out[n, c, t, i, j] = base[n, c, t] + along_first[n, c, i] + along_last[n, c, j] + sum_f weights[n, c, f] field_f.
 
     The first two are summed in float64, the rest in the type of the data. Two fields at most meet in one pass: what
-    rotates is a pair.
+    rotates is a pair. Whole arrays are indexed, not rows cut from them: a cut costs as much as writing a row.
     """
     samples, channels, frames, first, last = out.shape
     kind, fields = out.dtype.type, which.shape[0]
     pair = np.empty((channels, 2), np.int64)  # the first two fields that a channel reads
+    flat, row = out.reshape(-1), np.empty(last, out.dtype)
+    lanes = lanes_past_cache(flat, row) if out.nbytes >= _PAST else 0
     for n in range(samples):
         t0, x0, y0 = begins[n]
         lean = along_last[n].astype(out.dtype)
@@ -117,23 +120,34 @@ def _fill(out, base, along_first, along_last, weights, data, which, begins):  # 
         for t in range(frames):  # all channels of a frame while its fields are in the cache
             for c in range(channels):
                 f, g = pair[c]
-                slope = lean[c]
+                w, p, z, q = kind(0), 0, kind(0), 0
+                if f < fields:
+                    w, p = kind(weights[n, c, f]), which[f]
+                if g < fields:
+                    z, q = kind(weights[n, c, g]), which[g]
                 for i in range(first):
                     start = kind(base[n, c, t] + along_first[n, c, i])
-                    row = out[n, c, t, i]
                     if f >= fields:
                         for j in range(last):
-                            row[j] = start + slope[j]
+                            row[j] = start + lean[c, j]
                     elif g >= fields:
-                        w, u = kind(weights[n, c, f]), data[n, which[f], t0 + t, x0 + i]
                         for j in range(last):
-                            row[j] = start + slope[j] + w * u[y0 + j]
+                            row[j] = start + lean[c, j] + w * data[n, p, t0 + t, x0 + i, y0 + j]
                     else:
-                        w, u = kind(weights[n, c, f]), data[n, which[f], t0 + t, x0 + i]
-                        z, v = kind(weights[n, c, g]), data[n, which[g], t0 + t, x0 + i]
                         for j in range(last):
-                            row[j] = start + slope[j] + (w * u[y0 + j] + z * v[y0 + j])
+                            row[j] = (
+                                start
+                                + lean[c, j]
+                                + (w * data[n, p, t0 + t, x0 + i, y0 + j] + z * data[n, q, t0 + t, x0 + i, y0 + j])
+                            )
                     for h in range(g + 1, fields):
-                        w, u = kind(weights[n, c, h]), data[n, which[h], t0 + t, x0 + i]
+                        s = kind(weights[n, c, h])
                         for j in range(last):
-                            row[j] += w * u[y0 + j]
+                            row[j] += s * data[n, which[h], t0 + t, x0 + i, y0 + j]
+                    at = (((n * channels + c) * frames + t) * first + i) * last
+                    if lanes:
+                        for j in range(0, last, lanes):
+                            store_past_cache(flat, at + j, row, j)
+                    else:
+                        for j in range(last):
+                            flat[at + j] = row[j]

@@ -86,7 +86,10 @@ class Maker:
         crops = {}
         for k, (name, size) in enumerate(zip(("t", "x", "y"), self.crop, strict=False)):
             known = batch.facts["time" if name == "t" else name]
-            crops[name] = known.gather(1, (start[:, k : k + 1] + torch.arange(size)).to(known.device))
+            whole = known.shape[1] == size
+            crops[name] = (
+                known if whole else known.gather(1, (start[:, k : k + 1] + torch.arange(size)).to(known.device))
+            )
         return crops
 
     def _in_units(self, out: Tensor, order: tuple[str, ...]) -> Tensor:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tacit.core.errors import DataError
-from tacit.core.random import key, uniform
+from tacit.core.random import key, keys, uniforms
 from tacit.views.lie.algebra import Group
 
 __all__ = ["draw", "draw_starts"]
@@ -29,16 +31,15 @@ def draw(
 
     time: [n t], for projective groups: an element that would send one of these times to infinity is drawn again.
     """
-    states = [key(seed, epoch, int(sample), "lie", view) for sample in ids]
-    g = torch.tensor([_row(group, strengths, state, 0) for state in states], dtype=torch.float64)
+    states = _states(seed, epoch, ids, view)
+    g = _rows(group, strengths, states, 0)
     if group.action != "projective" or time is None or not strengths.get("projective", 0.0):
         return g
     far = _infinite(group, g, time)
     for attempt in range(1, _TRIES):
         if not far:
             return g
-        for i in far:
-            g[i] = torch.tensor(_row(group, strengths, states[i], attempt * _AGAIN), dtype=torch.float64)
+        g[far] = _rows(group, strengths, states[far], attempt * _AGAIN)
         far = [far[k] for k in _infinite(group, g[far], time[far])]
     if far:
         raise DataError(
@@ -48,13 +49,16 @@ def draw(
     return g
 
 
-def _row(group: Group, strengths: Mapping[str, float], state: int, first: int) -> list[float]:
-    row = []
-    for k, name in enumerate(group.generators):
-        value = uniform(state, first + k)
-        strength = strengths.get(name, 0.0)
-        row.append(strength * (value if name in group.one_sided else 2 * value - 1))
-    return row
+def _states(seed: int, epoch: int, ids: Sequence[int], view: int) -> NDArray[np.uint64]:
+    """key(seed, epoch, id, "lie", view) of every sample."""
+    return keys(np.asarray(ids, dtype=np.int64).astype(np.uint64), "lie", view, after=key(seed, epoch))
+
+
+def _rows(group: Group, strengths: Mapping[str, float], states: NDArray[np.uint64], first: int) -> Tensor:
+    value = uniforms(states, np.arange(first, first + len(group.generators), dtype=np.uint64))
+    one_sided = np.array([name in group.one_sided for name in group.generators])
+    strength = np.array([strengths.get(name, 0.0) for name in group.generators])
+    return torch.from_numpy(strength * np.where(one_sided, value, 2 * value - 1))
 
 
 def _infinite(group: Group, g: Tensor, time: Tensor) -> list[int]:
@@ -71,8 +75,6 @@ def draw_starts(
     for axis, (s, f) in enumerate(zip(size, full, strict=True)):
         if s > f:
             raise DataError(f"crop of {s} does not fit axis {axis} of size {f}: the samples are {tuple(full)}")
-    states = [key(seed, epoch, int(sample), "lie", view) for sample in ids]
-    return torch.tensor(
-        [[int(uniform(state, _CROP + a) * (f - s + 1)) for a, (s, f) in enumerate(zip(size, full, strict=True))]
-         for state in states]
-    )  # fmt: skip
+    room = np.subtract(full, size) + 1
+    value = uniforms(_states(seed, epoch, ids, view), np.arange(_CROP, _CROP + len(size), dtype=np.uint64))
+    return torch.from_numpy((value * room).astype(np.int64))

@@ -11,7 +11,7 @@ from tacit.core.errors import UnknownNameError, unknown
 from tacit.ops import spectral
 from tacit.ops.fields import Field
 
-__all__ = ["conserved", "drift"]
+__all__ = ["EQUATIONS", "conserved", "drift"]
 
 
 def _mean(field: Field) -> dict[str, Tensor]:
@@ -56,6 +56,8 @@ _CONSERVED: dict[str, Callable[[Field], dict[str, Tensor]]] = {
     "transport": _nothing,  # forced
     "wave": _nothing,  # its energy needs u_t
 }
+
+EQUATIONS = tuple(_CONSERVED)
 
 
 def conserved(field: Field) -> dict[str, Tensor]:

@@ -105,7 +105,7 @@ def controlled(solve: Solver, count: int, substeps: int, tolerance: float | None
         if substeps > _MOST_SUBSTEPS:
             raise RunError(
                 f"trajectory {int(open_[0])} does not reach the tolerance {tolerance:g} with {_MOST_SUBSTEPS} substeps a"
-                " frame: it may be under-resolved or chaotic; raise points, shorten the horizon or the tolerance"
+                " frame: it may be under-resolved or chaotic; raise points, shorten the horizon or loosen the tolerance"
             )
         fine = solve(open_, substeps)
         values = values.clone()

@@ -21,8 +21,8 @@ from tacit.core.random import key
 from tacit.core.spec import Role, Spec, plain
 from tacit.core.values import Batch, Facts, View
 from tacit.ops.fields import Field
-from tacit.worlds.pdes.layouts import lpsda, mppde, smoke
-from tacit.worlds.pdes.layouts.files import member, opened
+from tacit.worlds.pdes.layouts import lpsda, mppde, smoke, well
+from tacit.worlds.pdes.layouts.files import member, of_split, opened
 from tacit.worlds.pdes.making import trajectories
 
 __all__ = ["MadeTrajectories", "StoredTrajectories", "Trajectories", "batch_of", "facts_of"]
@@ -164,8 +164,9 @@ class MadeTrajectories:
 
 @part("source", "pde-files")
 class StoredTrajectories:
-    """Trajectories in files of a published layout: a file of LPSDA or of MP-PDE, or the folder of PDEArena's smoke files.
+    """Trajectories in files of a published layout: LPSDA, MP-PDE, PDEArena's smoke or The Well.
 
+    path: the folder that holds the files of every split, which probing needs beside the one trained on; or one file.
     equation: of an LPSDA file. points: which resolution of an MP-PDE file, by default its finest. labels: of the smoke and MP-PDE
     layouts; "official" keeps the coordinates as they were written.
     """
@@ -174,7 +175,7 @@ class StoredTrajectories:
         self,
         *,
         path: str,
-        layout: Literal["lpsda", "pdearena", "mp-pde"] = "lpsda",
+        layout: Literal["lpsda", "pdearena", "mp-pde", "well"] = "lpsda",
         equation: Literal["kdv", "ks", "heat", "burgers"] = "kdv",
         split: str = "train",
         points: Annotated[int, Ge(1)] | None = None,
@@ -183,14 +184,25 @@ class StoredTrajectories:
     ) -> None:
         self._points = points
         self._layout, self._equation, self._labels, self._split = layout, equation, labels, _checked(split)
-        self._paths = smoke.files(Path(path), split) if layout == "pdearena" else [Path(path)]
+        if layout in ("pdearena", "well"):
+            self._paths = {"pdearena": smoke.files, "well": well.files}[layout](Path(path), split)
+        else:
+            self._paths = [of_split(Path(path), lpsda.STEMS[equation] if layout == "lpsda" else "*", split)]
         counts = []
         for one in self._paths:
+            if layout == "well":
+                counts.append(well.count(one))
+                continue
             if layout == "mp-pde":
                 counts.append(next(iter(mppde.resolutions(one, split).values())))
                 continue
             with opened(one) as file:
-                group = member(file, split, one)
+                if split not in file:
+                    raise DataError(
+                        f"{one} has no split {split!r}, it has {', '.join(s for s in _SPLITS if s in file) or 'none'}:"
+                        " give the folder that holds a file for each split"
+                    )
+                group = file[split]
                 counts.append(len(member(group, "dt", one)))
         self._ends = np.cumsum(counts)
         self._kept = _Kept(int(self._ends[-1]), self._load, memory)
@@ -240,4 +252,6 @@ class StoredTrajectories:
             return lpsda.read(path, self._equation, self._split, rows)
         if self._layout == "mp-pde":
             return mppde.read(path, self._split, self._points, rows, self._labels)
+        if self._layout == "well":
+            return well.read(path, rows=rows).check()
         return smoke.read(path, self._split, rows, self._labels)

@@ -16,7 +16,18 @@ from torch import Tensor
 from tacit.core.errors import DataError, need, unknown
 from tacit.ops.fields import Field
 
-__all__ = ["FACTS", "h5py", "member", "opened", "read_facts", "tensor", "uniform_axis", "write_facts", "writing"]
+__all__ = [
+    "FACTS",
+    "h5py",
+    "member",
+    "of_split",
+    "opened",
+    "read_facts",
+    "tensor",
+    "uniform_axis",
+    "write_facts",
+    "writing",
+]
 
 FACTS = "facts"
 """A group of our own beside the published ones: parameters of the trajectories. Other readers do not look at it."""
@@ -51,6 +62,19 @@ def opened(path: Path) -> Iterator[Any]:
         raise DataError(f"{path} is not a readable HDF5 file ({error}): fetch or make it again") from error
     with file:
         yield file
+
+
+def of_split(path: Path, stem: str, split: str) -> Path:
+    """`path` itself, or if it is a folder its one file `{stem}_{split}*.h5`."""
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob(f"{stem}_{split}*.h5"))
+    if len(found) != 1:
+        names = ", ".join(one.name for one in found) or "none"
+        raise DataError(
+            f"{path} should hold one file {stem}_{split}*.h5, found {names}: give a folder with one file a split, or a file"
+        )
+    return found[0]
 
 
 def member(group: Any, name: str, path: Path) -> Any:

@@ -20,7 +20,7 @@ from tacit.core.errors import DataError
 from tacit.ops.fields import Field
 from tacit.worlds.pdes.layouts.files import h5py, member, opened, read_facts, write_facts, writing
 
-__all__ = ["BOUNDARY", "Windows", "read", "write"]
+__all__ = ["BOUNDARY", "Windows", "count", "files", "read", "write"]
 
 BOUNDARY = {"WALL": 0, "OPEN": 1, "PERIODIC": 2}
 _AXES = ("x", "y", "z")
@@ -104,8 +104,25 @@ def _write_fields(file: Any, field: Field) -> None:
             data.attrs.update({"dim_varying": [True] * len(axes), "sample_varying": True, "time_varying": True})
 
 
-def read(path: Path, equation: str) -> Field:
-    """A whole file with cartesian axes as a field, in float32; fields that do not vary in time or space are left out."""
+def files(folder: Path, split: str) -> list[Path]:
+    """The files of a split in a folder of The Well: those in data/{split}, in order of their names."""
+    found = sorted(path for end in ("hdf5", "h5") for path in (folder / "data" / split).glob(f"*.{end}"))
+    if not found:
+        raise DataError(f"{folder} has no files data/{split}/*.hdf5: give the folder of a data set of The Well")
+    return found
+
+
+def count(path: Path) -> int:
+    """How many trajectories a file holds."""
+    with opened(path) as file:
+        return int(file.attrs["n_trajectories"])
+
+
+def read(path: Path, equation: str | None = None, rows: slice = slice(None)) -> Field:
+    """A file (some `rows` of it) with cartesian axes as a field, in float32; fields that do not vary in time or space are left out.
+
+    equation: by default the name of the data set.
+    """
     with opened(path) as file:
         dimensions = member(file, "dimensions", path)
         labels = [str(name) for name in dimensions.attrs["spatial_dims"]]
@@ -113,7 +130,7 @@ def read(path: Path, equation: str) -> Field:
 
         def axis(name: str) -> Tensor:
             x = torch.from_numpy(np.asarray(member(dimensions, name, path), dtype=np.float64))
-            return (x if x.ndim == 2 else x.expand(n, -1)).contiguous()
+            return (x if x.ndim == 2 else x.expand(n, -1))[rows].contiguous()
 
         kinds = [str(one.attrs["bc_type"]) for one in member(file, "boundary_conditions", path).values()]
         periodic = [str(label) for one in file["boundary_conditions"].values() if one.attrs["bc_type"] == "PERIODIC"
@@ -126,14 +143,17 @@ def read(path: Path, equation: str) -> Field:
         values: dict[str, Tensor] = {}
         for name, data in member(file, "t0_fields", path).items():
             if data.attrs["time_varying"] and data.attrs["sample_varying"] and all(data.attrs["dim_varying"]):
-                values[name] = torch.from_numpy(np.asarray(data))
+                values[name] = torch.from_numpy(np.asarray(data[rows]))
         for name, data in member(file, "t1_fields", path).items():
-            whole = torch.from_numpy(np.asarray(data))
+            whole = torch.from_numpy(np.asarray(data[rows]))
             for i, label in enumerate(labels):
                 values[f"{_VECTORS.get(name, name + '_')}{label}"] = whole[..., i].contiguous()
-        facts = read_facts(file) or {
-            name: torch.from_numpy(np.asarray(data)) for name, data in file["scalars"].items() if data.shape == (n,)
+        facts = read_facts(file, rows) or {
+            name: torch.from_numpy(np.asarray(data[rows]))
+            for name, data in file["scalars"].items()
+            if data.shape == (n,)
         }
+        equation = equation or str(file.attrs["dataset_name"])
         space = tuple(axis(label) for label in labels)
         return Field(equation, values, axis("time"), space, tuple(label in periodic for label in labels), facts)
 
