@@ -1,12 +1,13 @@
 """Masked prediction of clips beside others' code, on one machine in one run.
 
-    python benchmarks/video.py [--peer FOLDER] [--rounds 5] [--threads 1] [--json FILE]
+    python benchmarks/video.py [--peer FOLDER] [--rounds 5] [--threads 1] [--only step] [--json FILE]
 
 forward: the encoder of V-JEPA 2 in evaluation mode beside transformers' VJEPA2 with the same weights.
-With --peer, a checkout of github.com/facebookresearch/vjepa2 (its folder `src` is imported, nothing of it is copied):
+With --peer, a checkout of github.com/facebookresearch/jepa or vjepa2 (its folder `src` is imported, nothing of it is copied; of jepa the
+step alone is compared):
 step: a pre-training step (averaged encoder, two context passes, predictor, L1, AdamW, averaging) on the same clips and masks.
-masks: drawing the masks of 24 clips of 16 frames at 256 pixels. grid: 20 attentive probes on the same tokens, forward and backward,
-beside 20 of theirs, with one cross-attention (depth 1) and with three self-attention blocks before it (depth 4).
+masks: drawing the masks of 24 clips of 16 frames at 256 pixels. grid: training steps of 20 attentive probes on the tokens of a store,
+beside 20 of theirs, with one cross-attention (depth 1, 32 clips) and with three self-attention blocks before it (depth 4, 8 clips).
 
 In each round the sides take turns a, b, b, a; a round gives one ratio of processor time (wall time with several threads), and the
 median over the rounds is printed with the lowest and the highest. A ratio above 1 means that tacit is faster.
@@ -17,13 +18,17 @@ from __future__ import annotations
 import argparse
 import copy
 import functools
+import importlib.util
 import json
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -32,6 +37,7 @@ from tacit.core.values import Facts
 from tacit.models import editions
 from tacit.models.attentive_grid import AttentiveGrid
 from tacit.models.editions import Edition, Parts, system_spec
+from tacit.models.token_store import TokenStore
 
 SIZE = {"width": 384, "depth": 6, "heads": 6, "mlp_ratio": 4.0}
 SMALL = {"width": 192, "depth": 4, "heads": 6}
@@ -58,14 +64,12 @@ def ratio(ours: Callable[[], object], theirs: Callable[[], object], rounds: int)
     }  # fmt: skip
 
 
-def system() -> torch.nn.Module:
+def system(edition: Edition = EDITION) -> torch.nn.Module:
     torch.manual_seed(0)
-    return system_spec(EDITION).build(editions.encoder_facts(EDITION))
+    return system_spec(edition).build(editions.encoder_facts(edition))
 
 
 def forward(rounds: int) -> dict[str, float]:
-    import tempfile
-
     from transformers import VJEPA2Model
 
     from tacit.models.editions_hub import write_hub
@@ -103,27 +107,35 @@ def masks_of(ids: torch.Tensor, pixels: int, frames: int) -> dict[str, torch.Ten
 def step(rounds: int) -> dict[str, float]:
     from src.models.predictor import VisionTransformerPredictor
     from src.models.vision_transformer import VisionTransformer
-    from src.utils.wrappers import MultiSeqWrapper, PredictorMultiSeqWrapper
 
-    ours = system()
+    second = importlib.util.find_spec("src.utils.wrappers") is not None  # V-JEPA 2, whose networks take lists of lists
+    if second:
+        from src.utils.wrappers import MultiSeqWrapper as Several
+        from src.utils.wrappers import PredictorMultiSeqWrapper as SeveralPredicted
+    else:
+        from src.models.utils.multimask import MultiMaskWrapper as Several
+        from src.models.utils.multimask import PredictorMultiMaskWrapper as SeveralPredicted
+
+    edition = EDITION if second else replace(EDITION, family="vjepa", tokens=2)
+    ours = system(edition)
     shape = {
-        "img_size": (128, 128), "patch_size": 16, "num_frames": 8, "tubelet_size": 2, "use_rope": True,
-        "norm_layer": functools.partial(torch.nn.LayerNorm, eps=1e-6),
+        "img_size": (128, 128) if second else 128, "patch_size": 16, "num_frames": 8, "tubelet_size": 2,
+        "norm_layer": functools.partial(torch.nn.LayerNorm, eps=1e-6), **({"use_rope": True} if second else {}),
     }  # fmt: skip
-    encoder = MultiSeqWrapper(
+    encoder = Several(
         VisionTransformer(
             embed_dim=SIZE["width"], depth=SIZE["depth"], num_heads=SIZE["heads"], uniform_power=True, **shape
         )
     )
-    predictor = PredictorMultiSeqWrapper(
+    predictor = SeveralPredicted(
         VisionTransformerPredictor(
             embed_dim=SIZE["width"], predictor_embed_dim=SMALL["width"], depth=SMALL["depth"], num_heads=SMALL["heads"],
-            use_mask_tokens=True, num_mask_tokens=10, uniform_power=True, **shape,
+            use_mask_tokens=True, num_mask_tokens=edition.tokens, uniform_power=True, **shape,
         )
     )  # fmt: skip
     state = ours.state_dict()
     parts = Parts(
-        EDITION,
+        edition,
         *(
             {k.removeprefix(p): v.clone() for k, v in state.items() if k.startswith(p)}
             for p in ("encoder.", "encoder.", "predictor.")
@@ -152,10 +164,14 @@ def step(rounds: int) -> dict[str, float]:
 
     def theirs() -> torch.Tensor:
         with torch.no_grad():
-            h = [F.layer_norm(one, (one.size(-1),)) for one in teacher([clip])]
-        z = predictor(encoder([clip], [context]), [context], [target])
-        wanted = [[h[0].gather(1, at[:, :, None].expand(-1, -1, h[0].shape[2])) for at in target]]
-        loss = sum((a - b).abs().mean() for a, b in zip(z[0], wanted[0], strict=True)) / 2
+            h = teacher([clip])[0] if second else teacher(clip)
+            h = F.layer_norm(h, (h.size(-1),))
+            wanted = [h.gather(1, at[:, :, None].expand(-1, -1, h.shape[2])) for at in target]
+        if second:
+            z = predictor(encoder([clip], [context]), [context], [target])[0]
+        else:
+            z = predictor(encoder(clip, context), wanted, context, target)
+        loss = sum((a - b).abs().mean() for a, b in zip(z, wanted, strict=True)) / 2
         loss.backward()
         theirs_optim.step()
         theirs_optim.zero_grad()
@@ -194,18 +210,32 @@ def masks(rounds: int) -> dict[str, float]:
 
 
 def grid(rounds: int, depth: int) -> dict[str, float]:
+    """Steps of 20 probes on tokens of a store: read, forward, backward, AdamW. Ours reads them once a step."""
     from src.models.attentive_pooler import AttentiveClassifier
 
     torch.manual_seed(0)
-    x, y = torch.randn(8, 256, 192), torch.randint(0, 10, (8,))
-    ours = AttentiveGrid(192, 10, heads=4, depth=depth)
-    theirs = [AttentiveClassifier(embed_dim=192, num_heads=4, depth=depth, num_classes=10) for _ in range(20)]
+    clips = 32 if depth == 1 else 8
+    rows, y = np.arange(clips), torch.randint(0, 10, (clips,))
+    with tempfile.TemporaryDirectory() as folder:
+        store = TokenStore.written(Path(folder) / "tokens", clips, iter([torch.randn(clips, 256, 192)]))
+        ours = AttentiveGrid(192, 10, heads=4, depth=depth)
+        theirs = [AttentiveClassifier(embed_dim=192, num_heads=4, depth=depth, num_classes=10) for _ in range(20)]
+        steps = [
+            torch.optim.AdamW(one.parameters(), lr=rate, weight_decay=decay)
+            for one, (rate, decay) in zip(theirs, ours.settings, strict=True)
+        ]
 
-    def separate() -> None:
-        for one in theirs:
-            F.cross_entropy(one(x), y).backward()
+        def together() -> None:
+            ours.learn(store.rows(rows), y)
+            ours.step(0.5)
 
-    return ratio(lambda: ours.loss(x, y).sum().backward(), separate, rounds)
+        def separate() -> None:
+            for one, step in zip(theirs, steps, strict=True):
+                F.cross_entropy(one(store.rows(rows)), y).backward()
+                step.step()
+                step.zero_grad()
+
+        return ratio(together, separate, rounds)
 
 
 def main() -> None:
@@ -213,18 +243,21 @@ def main() -> None:
     reader.add_argument("--peer", type=Path)
     reader.add_argument("--rounds", type=int, default=5)
     reader.add_argument("--threads", type=int, default=1)
+    reader.add_argument("--only", default="", help="a part of the name of what is measured")
     reader.add_argument("--json", type=Path)
     given = reader.parse_args()
     torch.set_num_threads(given.threads)
-    found = {"forward beside transformers": forward(given.rounds)}
+    works: dict[str, Callable[[int], dict[str, float]]] = {"forward beside transformers": forward}
     if given.peer:
         sys.path.insert(0, str(given.peer))
-        found |= {
-            "step beside vjepa2": step(given.rounds),
-            "masks beside vjepa2": masks(given.rounds),
-            "20 probes of depth 1": grid(given.rounds, 1),
-            "20 probes of depth 4": grid(max(1, given.rounds // 2), 4),
+        works["step"] = step
+    if given.peer and (given.peer / "src/masks/multiseq_multiblock3d.py").exists():
+        works |= {
+            "masks": masks,
+            "20 probes of depth 1": functools.partial(grid, depth=1),
+            "20 probes of depth 4": lambda rounds: grid(max(1, rounds // 2), 4),
         }
+    found = {name: work(given.rounds) for name, work in works.items() if given.only in name}
     for name, one in found.items():
         rest = ", ".join(f"{key} {value:.2g}" for key, value in one.items() if "gap" in key)
         print(f"{name}: {one['ratio']:.2f} times ({one['low']:.2f} to {one['high']:.2f}), {one['ours_ms']:.0f} ms, theirs "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -123,28 +125,36 @@ def test_all_frames_of_a_clip_are_cropped_and_mirrored_alike():
     assert view.facts.shape == (8, 16, 16)
 
 
-def test_pixels_are_those_of_floats_first_bit_for_bit_and_floats_get_a_gradient():
-    """Crop, bytes to floats, resizing and mirror in place: whole floats first, then the crop, give the same bits."""
-    view = Spec("view", "clip", size=16, flip=0.5).resolve().build(CLIPS)
-    made = batch(CLIPS)
-    raw = made.views["image"].data
-    how = view(raw, made.ids, 3, 0, 0).how
-    how = {**how, "box": torch.cat([how["box"][:-1], torch.tensor([[2, 3, 16, 16]])])}  # the last one is not resized
+@pytest.mark.parametrize("size", [16, 72])
+def test_pixels_are_those_of_floats_first_to_the_last_bit_and_floats_get_a_gradient(size):
+    """One pass over the bytes: whole floats first, then the crop, torch's resizing and the mirror give the same."""
+    view = (
+        Spec("view", "clip", size=size, flip=0.5)
+        .resolve()
+        .build(replace(CLIPS, channels=2, mean=(0.5, 0.4), std=(0.25, 0.2)))
+    )
+    raw = torch.randint(0, 256, (5, 2, 3, 90, 80), dtype=torch.uint8)
+    how = view(raw, torch.arange(5), 3, 0, 0).how
+    how = {
+        **how,
+        "box": torch.cat([how["box"][:-1], torch.tensor([[2, 3, size, size]])]),
+    }  # the last one is not resized
+    mean, std = torch.tensor([0.5, 0.4])[:, None, None, None], torch.tensor([0.25, 0.2])[:, None, None, None]
     wanted = []
     for clip, (top, left, height, width), flip in zip(
         raw.float() / 255, how["box"].tolist(), how["flip"].tolist(), strict=True
     ):
         one = clip[:, :, top : top + height, left : left + width]
-        if (height, width) != (16, 16):
-            one = torch.nn.functional.interpolate(one, size=(16, 16), mode="bilinear", align_corners=False)
-        wanted.append((one.flip(-1) if flip else one).sub(0.5).div(0.25))
-    assert how["flip"].any() and torch.equal(view.apply(raw, how), torch.stack(wanted))
+        if (height, width) != (size, size):
+            one = torch.nn.functional.interpolate(one, size=(size, size), mode="bilinear", align_corners=False)
+        wanted.append((one.flip(-1) if flip else one).sub(mean).div(std))
+    assert how["flip"].any()
+    torch.testing.assert_close(view.apply(raw, how), torch.stack(wanted), rtol=0, atol=2e-6)
     floats = (raw.float() / 255).requires_grad_()
     seen = view.apply(floats, how)
     assert torch.equal(seen, torch.stack(wanted))
     seen.sum().backward()
     assert floats.grad is not None and floats.grad.any()
-    assert torch.equal(view.apply(floats.detach(), how), torch.stack(wanted))
 
 
 def test_a_whole_clip_of_its_own_size_is_left_as_it_is():

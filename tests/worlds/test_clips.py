@@ -11,6 +11,7 @@ import torch
 from tacit.core.errors import DataError, RecipeError, UnknownNameError
 from tacit.core.laws import check_source
 from tacit.core.spec import Spec
+from tacit.worlds.clips.drawing import SHAPES
 from tacit.worlds.clips.source import DIRECTIONS, ClipSource
 
 
@@ -104,6 +105,24 @@ def test_splits_share_no_scan():
         train, test = ({scan.tobytes() for scan in scans[split][digit]} for split in ("train", "test"))
         assert len(train & test) <= 0.02 * len(test)  # the data hold a few equal scans
     assert sum(map(len, scans["test"])) == pytest.approx(1797 / 5, rel=0.05)
+
+
+def test_a_large_shape_moves_where_the_digit_did():
+    """The same places and greys, five kinds told by the pixels about the middle, and none of the digits."""
+    digits, shapes = (
+        Spec("source", "clips", count=300, shapes=0, side=24, moves=moves, label="identity").resolve().build()
+        for moves in ("digit", "shape")
+    )
+    a, b = digits.read(range(300)), shapes.read(range(300))
+    assert torch.equal(a.facts["position"], b.facts["position"]) and torch.equal(
+        a.facts["direction"], b.facts["direction"]
+    )
+    assert shapes.facts.classes == SHAPES and set(b.facts["label"].tolist()) == set(range(5))
+    assert digits.digest() != shapes.digest()
+    rows, columns = (b.facts["position"][:, axis].long() for axis in (0, 1))
+    frames = b.views["image"].data[:, 0, 0]
+    middle, ground = frames[torch.arange(300), rows, columns], frames.flatten(1).mode(dim=1).values
+    assert torch.equal(middle == ground, b.facts["label"] == SHAPES.index("ring"))  # a ring alone is open in the middle
 
 
 def test_the_label_is_the_fact_that_was_asked_for():

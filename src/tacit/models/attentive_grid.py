@@ -1,7 +1,8 @@
 """Many attentive probes trained at once on the same tokens, one for each pair of learning rate and weight decay.
 
-The parameters of g probes are stacked along a first axis and moved by one AdamW whose rates and decays are vectors of g. With
-depth 1 the tokens are normalised once for all probes, and no probe maps them (see `attentive`).
+The parameters of g probes are stacked along a first axis. With depth 1 the tokens are normalised once for all probes, and no probe
+maps them (see `attentive`). Self-attention before it shares nothing between probes but the tokens that the first block reads: on a
+processor such probes are differentiated one after the other, so that their activations stay in its cache.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.optim.adamw import adamw
 
 from tacit.models.attentive import AttentiveProbe
 
@@ -22,6 +25,11 @@ __all__ = ["DECAYS", "RATES", "AttentiveGrid"]
 
 RATES = (5e-3, 3e-3, 1e-3, 3e-4, 1e-4)
 DECAYS = (0.8, 0.4, 0.1, 0.01)  # V-JEPA 2's 20 heads for video classification
+
+
+def _cross_entropy(logits: Float[Tensor, "g n c"], labels: Int[Tensor, " n"]) -> Float[Tensor, " g"]:
+    each = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(logits)), reduction="none")
+    return each.unflatten(0, (len(logits), -1)).mean(dim=1)
 
 
 class AttentiveGrid(nn.Module):
@@ -57,6 +65,7 @@ class AttentiveGrid(nn.Module):
             nn.Parameter(torch.stack([state[name] for state in states])) for name in self.names
         )
         self.heads, self.depth, self.eps, self.tasks = heads, depth, eps, probes[0].tasks
+        self._alone = (probes[0].to("meta"),)  # the form of a probe; in a tuple, as its parameters are not the grid's
         self._means = [torch.zeros_like(p) for p in self.stacked]
         self._squares = [torch.zeros_like(p) for p in self.stacked]
         self._steps = 0
@@ -108,45 +117,62 @@ class AttentiveGrid(nn.Module):
 
     def loss(self, tokens: Float[Tensor, "n t d"], labels: Int[Tensor, " n"]) -> Float[Tensor, " g"]:
         """The cross-entropy of every probe. Their sum sends each probe its own gradient."""
-        logits = self(tokens)
-        each = F.cross_entropy(logits.flatten(0, 1), labels.repeat(len(self)), reduction="none")
-        return each.unflatten(0, (len(self), -1)).mean(dim=1)
+        return _cross_entropy(self(tokens), labels)
 
-    @torch.no_grad()
-    def step(self, progress: float, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8) -> None:
+    def learn(
+        self, tokens: Float[Tensor, "n t d"], labels: Any, loss: Callable[[Any, Any], Tensor] = _cross_entropy
+    ) -> Float[Tensor, " g"]:
+        """loss(logits, labels) [g] of every probe, whose gradients are left for `step` or `move`."""
+        if self.depth == 1 or tokens.device.type != "cpu":
+            each = loss(self(tokens), labels)
+            each.sum().backward()  # type: ignore[no-untyped-call]
+            return each.detach()
+        found, grads = [], [torch.empty_like(p) for p in self.stacked]
+        for number in range(len(self)):
+            own = {name: p.detach()[number].requires_grad_() for name, p in zip(self.names, self.stacked, strict=True)}
+            logits = functional_call(self._alone[0], own, (tokens,))
+            stacked = {task: x[None] for task, x in logits.items()} if self.tasks else logits[None]
+            found.append(loss(stacked, labels))
+            for grad, one in zip(grads, torch.autograd.grad(found[-1].sum(), list(own.values())), strict=True):
+                grad[number] = one
+        for p, grad in zip(self.stacked, grads, strict=True):
+            p.grad = grad
+        return torch.cat(found).detach()
+
+    def step(self, progress: float) -> None:
         """One AdamW step of every probe with its own rate, falling on half a cosine to 0 over `progress`, and its own decay.
 
         All parameters decay and no gradient is clipped, as published.
         """
         factor = (1 + math.cos(math.pi * progress)) / 2
-        self.move(
-            [factor * rate for rate, _ in self.settings], [decay for _, decay in self.settings], betas=betas, eps=eps
-        )
+        self.move([factor * rate for rate, _ in self.settings], [decay for _, decay in self.settings])
 
     @torch.no_grad()
     def move(
-        self, rates: Sequence[float], decays: Sequence[float], *, clip: float | None = None, exempt: bool = False,
-        betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-    ) -> None:  # fmt: skip
+        self, rates: Sequence[float], decays: Sequence[float], *, clip: float | None = None, exempt: bool = False
+    ) -> None:
         """One AdamW step of every probe with these rates and decays. clip: the largest norm of a probe's gradient; exempt: biases and norms
         do not decay (V-JEPA)."""
+        learned = [i for i, p in enumerate(self.stacked) if p.grad is not None]
+        parts = [learned]
+        if exempt:
+            parts = [[i for i in learned if (self.stacked[i].ndim == 2) == plain] for plain in (False, True)]
+        for number, (rate, decay) in enumerate(zip(rates, decays, strict=True)):
+            grads = {i: grad[number] for i in learned if (grad := self.stacked[i].grad) is not None}
+            if clip is not None:
+                norm = torch.stack([grad.norm() for grad in grads.values()]).norm()
+                share = (clip / (norm + 1e-6)).clamp(max=1.0)
+                for grad in grads.values():
+                    grad.mul_(share)
+            for part, kept in zip(parts, (decay, 0.0), strict=False):
+                stacks = [[kind[i][number] for i in part] for kind in (self.stacked, self._means, self._squares)]
+                counts = self.stacked[0].new_full((len(part),), self._steps, dtype=torch.float32).unbind()
+                adamw(
+                    stacks[0], [grads[i] for i in part], stacks[1], stacks[2], [], list(counts), fused=True, amsgrad=False,
+                    beta1=0.9, beta2=0.999, lr=rate, weight_decay=kept, eps=1e-8, maximize=False,
+                )  # fmt: skip
         self._steps += 1
-        first, second = (1 - beta**self._steps for beta in betas)
-        if clip is not None:
-            squares = [p.grad.flatten(1).square().sum(1) for p in self.stacked if p.grad is not None]
-            share = (clip / (torch.stack(squares).sum(0).sqrt() + 1e-6)).clamp(max=1.0)
-            for p in self.stacked:
-                if p.grad is not None:
-                    p.grad.mul_(share.view(-1, *[1] * (p.ndim - 1)))
-        for p, mean, square in zip(self.stacked, self._means, self._squares, strict=True):
-            if p.grad is None:
-                continue
-            shape = (-1, *[1] * (p.ndim - 1))
-            rate = p.new_tensor(rates).view(shape)
-            decay = 0.0 if exempt and p.ndim == 2 else p.new_tensor(decays).view(shape)
-            mean.lerp_(p.grad, 1 - betas[0])
-            square.mul_(betas[1]).addcmul_(p.grad, p.grad, value=1 - betas[1])
-            p.mul_(1 - rate * decay).sub_(rate / first * mean / ((square / second).sqrt() + eps))
+        for p in self.stacked:
             p.grad = None
 
     def fit(
@@ -166,7 +192,7 @@ class AttentiveGrid(nn.Module):
             order = torch.randperm(len(tokens), generator=draw)
             for at in range(batches):
                 rows = order[at * batch : (at + 1) * batch].to(labels.device)
-                self.loss(tokens[rows].float(), labels[rows]).sum().backward()
+                self.learn(tokens[rows].float(), labels[rows])
                 self.step((epoch * batches + at) / (epochs * batches))
         return self.eval()
 
@@ -188,7 +214,7 @@ class AttentiveGrid(nn.Module):
 class _Names:
     """The stacked tensors below a prefix, and maps by them of x [n ... d] that all probes share or [g n ... d] of each."""
 
-    def __init__(self, state: dict[str, nn.Parameter], prefix: str) -> None:
+    def __init__(self, state: dict[str, Tensor], prefix: str) -> None:
         self._state, self._prefix = state, prefix
 
     def __getitem__(self, name: str) -> Tensor:

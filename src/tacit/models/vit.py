@@ -194,7 +194,8 @@ class ViT(nn.Module):
         """
         x = self._still(x)
         at_class, at_patches = self._added(self.grid_of(*x.shape[2:]), x)
-        patches = self.patch_embed(x)
+        alone = keep is not None and mask is None  # then what is hidden is never embedded
+        patches = self.patch_embed(x, keep if alone else None)
         if mask is not None:
             if token is None:
                 raise RecipeError(
@@ -202,8 +203,8 @@ class ViT(nn.Module):
                 )
             patches = torch.where(mask[:, :, None], token.to(patches.dtype), patches)
         if at_patches is not None:
-            patches = patches + at_patches
-        if keep is not None:
+            patches = patches + (at_patches[keep.clamp(min=0)] if keep is not None and alone else at_patches)
+        if keep is not None and not alone:
             patches = patches.gather(1, keep.clamp(min=0)[:, :, None].expand(-1, -1, self.dim))
         if self.cls_token is None:
             return patches
@@ -291,11 +292,20 @@ class _PatchEmbed(nn.Module):
 
     def __init__(self, channels: int, width: int, patch: int, tubelet: int | None) -> None:
         super().__init__()
+        self.proj: nn.Conv2d | nn.Conv3d
         if tubelet:
             sides = (tubelet, patch, patch)
-            self.proj: nn.Module = nn.Conv3d(channels, width, sides, stride=sides)
+            self.proj = nn.Conv3d(channels, width, sides, stride=sides)
         else:
             self.proj = nn.Conv2d(channels, width, patch, stride=patch)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.proj(x).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """Tokens [n k d] of all patches, or of those in `keep`, which alone are read."""
+        if keep is None:
+            return self.proj(x).flatten(2).transpose(1, 2)  # type: ignore[no-any-return]
+        sides = self.proj.kernel_size
+        for axis, side in enumerate(sides):  # [n c (grid) (sides)]
+            x = x.unflatten(2 + axis, (-1, side)).movedim(3 + axis, -1)
+        at = torch.unravel_index(keep.clamp(min=0), x.shape[2 : 2 + len(sides)])
+        pixels = x.movedim(1, 1 + len(sides))[torch.arange(len(x), device=x.device)[:, None], *at]
+        return F.linear(pixels.flatten(2), self.proj.weight.flatten(1), self.proj.bias)

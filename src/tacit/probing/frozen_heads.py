@@ -54,8 +54,7 @@ def fit_heads(
         for at in range(each):
             x, y = tokens_of(epoch, drawn[at * batch : (at + 1) * batch])
             grid.to(x.device)
-            loss = grid.loss(x.float(), y) if isinstance(y, Tensor) else _focal(grid(x.float()), y)
-            loss.sum().backward()  # type: ignore[no-untyped-call]
+            grid.learn(x.float(), y) if isinstance(y, Tensor) else grid.learn(x.float(), y, _focal)
             progress = (epoch * each + at) / (how.epochs * each)
             rates, decays = how.rates(progress), how.decays(progress)
             grid.move([rates[i] for i in place], [decays[i] for i in place], clip=how.clip, exempt=how.paper == "vjepa")

@@ -38,17 +38,18 @@ def clips_answers() -> Recipe:
         mlp_ratio=4.0,
         pooling="mean",
         class_token=False,
+        positions="rope",
     )
     return Recipe(
         system=Spec(
             "system", "video-language", encoder=encoder, bridge=Spec("bridge", "mlp"),
-            language=Spec("language", "causal", width=96, depth=3, heads=4, hidden=256),
+            language=Spec("language", "causal", width=96, depth=2, heads=4, hidden=256),
         ),
-        data=Spec("source", "clip-questions", count=20_000, shapes=1),
+        data=Spec("source", "clip-questions", count=20_000, shapes=1, ground=(0.5, 0.5)),
         views=Spec("views", "trajectories"),
         optim=Spec("optimizer", "adamw", lr=2e-3, weight_decay=0.01, schedule=Spec("schedule", "cosine", warmup=0.05)),
         steps=1000,
-        batch=32,
+        batch=64,
         clip=1.0,
         checks=Checks(log_every=20, judge_every=0, save_every=200),
     )  # fmt: skip

@@ -16,6 +16,8 @@ from tacit.core.errors import DataError
 from tacit.core.parts import part
 from tacit.core.values import Facts, View
 from tacit.views import draws
+from tacit.views.clip_kernel import render_channel, taps
+from tacit.views.compiled import spread
 from tacit.views.pictures import statistics
 
 __all__ = ["Clip"]
@@ -76,26 +78,26 @@ class Clip:
 
     def apply(self, clips: Tensor | list[Tensor], how: Mapping[str, Tensor]) -> Tensor:
         """The view under recorded parameters: replays it bit for bit."""
-        if any(clip.requires_grad for clip in clips):
-            return self._kept(clips, how)
-        first = clips[0]
-        kind = torch.float32 if first.dtype == torch.uint8 else first.dtype
-        made = torch.empty(len(clips), *first.shape[:2], self.size, self.size, dtype=kind, device=first.device)
-        # one block of memory for the floats of every crop, one after the other
-        most = int(how["box"][:, 2:].prod(dim=1).max()) * first.shape[0] * max(clip.shape[1] for clip in clips)
-        bytes_ = any(clip.dtype == torch.uint8 for clip in clips)
-        spare = torch.empty(most if bytes_ else 0, device=first.device)
-        for out, clip, box, flip in zip(made, clips, how["box"].tolist(), how["flip"].tolist(), strict=True):
-            top, left, height, width = box
-            _resize_into(out, clip[:, :, top : top + height, left : left + width], spare)
-            if flip:
-                out.copy_(out.flip(-1))
-        if not self._mean.numel():
-            return made
-        return made.sub_(self._mean.to(made.device)).div_(self._std.to(made.device))
+        if any(clip.dtype != torch.uint8 or clip.device.type != "cpu" for clip in clips):
+            return self._by_torch(clips, how)
+        made = torch.empty(len(clips), *clips[0].shape[:2], self.size, self.size)
+        out, boxes, flips = made.numpy(), how["box"].tolist(), how["flip"].tolist()
+        channels = out.shape[1]
+        mean, std = (x.flatten().numpy() for x in (self._mean, self._std))
+        if not len(mean):
+            mean, std = np.zeros(channels, np.float32), np.ones(channels, np.float32)
 
-    def _kept(self, clips: Tensor | list[Tensor], how: Mapping[str, Tensor]) -> Tensor:
-        """The same with a gradient to the pixels, which nothing may be written over for."""
+        def work(begin: int, end: int) -> None:
+            for i, c in (divmod(number, channels) for number in range(begin, end)):
+                top, left, height, width = boxes[i]
+                across, down = taps(width, self.size, bool(flips[i])), taps(height, self.size)
+                render_channel(clips[i][c].numpy(), top, left, width, across, down, mean[c], std[c], out[i, c])
+
+        spread(work, len(made) * channels, torch.get_num_threads(), grain=1)
+        return made
+
+    def _by_torch(self, clips: Tensor | list[Tensor], how: Mapping[str, Tensor]) -> Tensor:
+        """The same of floats, with a gradient to the pixels, and on any device."""
         cut = []
         for clip, box, flip in zip(clips, how["box"].tolist(), how["flip"].tolist(), strict=True):
             top, left, height, width = box
@@ -126,17 +128,6 @@ def _resized(clip: Tensor, size: tuple[int, int]) -> Tensor:
     """One clip [c f h w] as floats in [0, 1] at another size."""
     x = clip.float().div_(255) if clip.dtype == torch.uint8 else clip
     return x if tuple(clip.shape[-2:]) == size else F.interpolate(x, size=size, mode="bilinear", align_corners=False)
-
-
-def _resize_into(out: Tensor, clip: Tensor, spare: Tensor) -> None:
-    """`_resized` written into [c f s s]: to take new memory for each pass costs more than the arithmetic."""
-    same, x = clip.shape == out.shape, clip
-    if clip.dtype == torch.uint8:
-        x = (out if same else spare[: clip.numel()].view(clip.shape)).copy_(clip).div_(255)
-    elif same:
-        out.copy_(clip)
-    if not same:
-        torch.ops.aten.upsample_bilinear2d.out(x, list(out.shape[-2:]), False, None, None, out=out)
 
 
 def _check(clips: Tensor | list[Tensor], channels: int) -> None:

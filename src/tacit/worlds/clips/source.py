@@ -43,6 +43,7 @@ class ClipSource:
 
     frames, side: of a clip, in pixels. speed: slowest and fastest, of digit and shapes; the digit's is bounded by the room that it has.
     ground: darkest and brightest of the ground, one grey a clip; two equal numbers take it away as something that a clip can be told by.
+    moves: 'shape' puts a large disc, square, triangle, cross or ring in the digit's place, and identity (of 5) is which.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class ClipSource:
         channels: Literal[1, 3] = 1,
         speed: tuple[Annotated[float, Gt(0)], Annotated[float, Gt(0)]] = (0.75, 2.0),
         ground: tuple[Grey, Grey] = (0.35, 0.65),
+        moves: Literal["digit", "shape"] = "digit",
         label: Literal["direction", "identity", "count"] = "direction",
         split: str = "train",
         seed: Annotated[int, Ge(0)] = 0,
@@ -69,7 +71,9 @@ class ClipSource:
         self._channels, self._ground = channels, ground
         self._label, self._split, self._seed = label, split, seed
         self._settings = [2, count, frames, side, shapes, channels, *speed, *ground, label, split, seed]
-        names = {"direction": DIRECTIONS, "identity": tuple("0123456789"), "count": tuple(map(str, range(shapes + 1)))}
+        self._settings += [] if moves == "digit" else [moves]
+        self._movers = tuple("0123456789") if moves == "digit" else SHAPES
+        names = {"direction": DIRECTIONS, "identity": self._movers, "count": tuple(map(str, range(shapes + 1)))}
         self.facts = Facts(
             channels=channels, shape=(frames, side, side), classes=names[label], mean=(0.5,) * channels, std=(0.11,) * channels,
             factors=("direction", "identity", "count", "speed", "position"),
@@ -99,7 +103,7 @@ class ClipSource:
         n, k = len(ids), self._shapes + 1
         place, velocity = np.empty((n, k, 2)), np.empty((n, k, 2))
         kind, radius, light = np.full((n, k), -1, np.int64), np.ones((n, k)), np.zeros((n, k))
-        scan, ground = np.empty((n, 8, 8)), np.empty(n)
+        scan, ground = np.zeros((n, 8, 8)), np.empty(n)
         facts: dict[str, list[float]] = {name: [] for name in self.facts.factors[:4]}
         scans, places = _scans()[self._split], []
         for row, i in enumerate(ids.tolist()):
@@ -111,8 +115,11 @@ class ClipSource:
                 place[row, j], velocity[row, j], kind[row, j], radius[row, j], light[row, j] = self._object(
                     draws[20 * j + 10 : 20 * j + 20], ground[row], digit=j == k - 1, there=j >= k - 1 - count
                 )
-            identity = int(draws[1] * 10)
-            scan[row] = scans[identity][int(draws[3] * len(scans[identity]))]
+            identity = int(draws[1] * len(self._movers))
+            if self._movers is SHAPES:
+                kind[row, -1] = 1 + identity
+            else:
+                scan[row] = scans[identity][int(draws[3] * len(scans[identity]))]
             facts["direction"].append(int(draws[20 * k - 10] * len(DIRECTIONS)))
             facts["identity"].append(identity)
             facts["count"].append(count)
