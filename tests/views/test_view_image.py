@@ -150,6 +150,14 @@ def test_ragged_pictures_and_float_pictures_take_the_same_path():
     assert torch.equal(alone[0], ours[2])  # a view does not depend on its neighbours
 
 
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("height", [1, 2, 3, 5, 300])  # few taps, and more rows than are resized together
+def test_crops_of_any_height_are_resized_as_torchvision_does(interpolation, height):
+    check(
+        {**OFF, "interpolation": interpolation, "blur": 1.0, "blur_sigma": (0.1, 3.0)}, images=pictures(h=height, w=4)
+    )
+
+
 def test_without_noise_the_view_is_the_picture():
     images = pictures()
     for settings in (OFF, OFF | {"interpolation": "bicubic"}):

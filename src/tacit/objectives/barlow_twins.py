@@ -47,10 +47,16 @@ class BarlowTwins(nn.Module):
         with without_autocast(a):
             m = a.shape[0] * ranks.size
             a, b = standardised(full(a), ranks), standardised(full(b), ranks)
-            agreement = ranks.total((a * b).sum(dim=0)) / m
+            if m < a.shape[1]:
+                agreement = ranks.total((a * b).sum(dim=0)) / m
+                overlap = off_diagonal_squares(a, b, "dimension", ranks) / m**2
+            else:
+                correlation = ranks.total(a.T @ b) / m
+                agreement = correlation.diagonal()
+                overlap = correlation.clone().fill_diagonal_(0).square().sum()
             terms = {
                 "invariance": self.scale * (agreement - 1).square().sum(),
-                "redundancy": self.scale * self.redundancy * off_diagonal_squares(a, b, "dimension", ranks) / m**2,
+                "redundancy": self.scale * self.redundancy * overlap,
             }
             return {"loss": terms["invariance"] + terms["redundancy"], **terms}
 

@@ -24,7 +24,11 @@ BYTES, FLOATS = (f4(1 / 256), f4(1 / 255)), (f4(1), f4(0))  # what `_unit` takes
 _SOLARISE_FROM = f4(128) / f4(255)
 _RED, _GREEN, _BLUE = f4(0.2989), f4(0.587), f4(0.114)
 _ZERO, _ONE = f4(0), f4(1)
-_NONE = (_ZERO,) * 8
+_STRIP, _PITCH = (
+    64,
+    72,
+)  # rows of a crop that are resized together, and what they take up: powers of two would share cache lines
+_LANES = 256  # pixels whose sums do not wait for each other
 _TAIL = 1e-6  # the share of the blur's weights that is left out and laid on the others
 _8, _40, _24 = np.uint64(8), np.uint64(40), np.uint64((1 << 24) - 1)
 
@@ -35,9 +39,9 @@ def _filter(x: float, cubic: bool) -> float:
     x = abs(x)
     if not cubic:
         return max(0.0, 1.0 - x)
-    if x < 1.0:
-        return (1.5 * x - 2.5) * x * x + 1.0
-    return ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0 if x < 2.0 else 0.0
+    near = (1.5 * x - 2.5) * x * x + 1.0  # both, so that a loop over many distances has no branch
+    far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
+    return near if x < 1.0 else (far if x < 2.0 else 0.0)
 
 
 @fast_jit
@@ -56,25 +60,27 @@ def _table(length: int, grid: int, offset: int, mirror: bool, cubic: bool, start
     """
     size = len(start)
     taps = taps_of(length, grid, cubic)
+    first, step = (offset + size - 1, -1) if mirror else (offset, 1)
+    if length == grid:
+        for i in range(size):
+            start[i] = first + step * i
+            weight[0, i] = 1.0
+        return taps
     reach = (2.0 if cubic else 1.0) * max(length, grid) / grid
     pixel, unit = 0.5 / grid, 0.5 / max(length, grid)
+    total = np.zeros(size)
     for i in range(size):
-        at = size - 1 - i if mirror else i
-        if length == grid:
-            start[at] = offset + i
-            weight[0, at] = 1.0
-            continue
-        centre = length * (2 * (offset + i) + 1)  # in units of 1 / (2 grid) source pixels: exact integers
-        begin = min(max(0, math.floor(centre * pixel - reach + 0.5)), length - taps)
-        start[at] = begin
-        total = 0.0
-        for k in range(taps):
-            value = _filter((centre - grid * (2 * (begin + k) + 1)) * unit, cubic)
-            weight[k, at] = value
-            total += value
-        whole = f4(1.0 / total)
-        for k in range(taps):
-            weight[k, at] *= whole
+        centre = length * (2 * (first + step * i) + 1)  # in units of 1 / (2 grid) source pixels: exact integers
+        start[i] = min(max(0, math.floor(centre * pixel - reach + 0.5)), length - taps)
+    for k in range(taps):
+        for i in range(size):
+            centre, tap = length * (2 * (first + step * i) + 1), int(start[i]) + k
+            value = _filter((centre - grid * (2 * tap + 1)) * unit, cubic)
+            weight[k, i] = value
+            total[i] += value
+    for k in range(taps):
+        for i in range(size):
+            weight[k, i] *= f4(1.0 / total[i])
     return taps
 
 
@@ -86,50 +92,80 @@ def _unit(value: Any, unit: Any) -> Any:
 
 
 @fast_jit
+def _turn(source: Any, height: int, width: int, out: Any) -> None:
+    """out[x, y] = source[y, x]; eight rows at once fill half a cache line."""
+    whole = height - height % 8
+    for y in range(0, whole, 8):
+        a, b, c, d = source[y], source[y + 1], source[y + 2], source[y + 3]
+        e, f, g, h = source[y + 4], source[y + 5], source[y + 6], source[y + 7]
+        to = out[:, y:]
+        for x in range(width):
+            to[x, 0], to[x, 1], to[x, 2], to[x, 3] = a[x], b[x], c[x], d[x]
+            to[x, 4], to[x, 5], to[x, 6], to[x, 7] = e[x], f[x], g[x], h[x]
+    for y in range(whole, height):
+        a = source[y]
+        for x in range(width):
+            out[x, y] = a[x]
+
+
+@fast_jit
+def _tap(source: Any, begin: int, weight: Any, i: int, k: int, taps: int) -> Any:
+    """Row and weight of tap k of output i; a weight of zero beyond the last."""
+    return source[begin + min(k, taps - 1)], weight[k, i] if k < taps else _ZERO
+
+
+@fast_jit
+def _mix(source: Any, n: int, start: Any, weight: Any, taps: int, out: Any) -> None:
+    """out[i, :n] = sum over the taps of weight[k, i] * source[start[i] + k, :n].
+
+    Each loop stands alone and leads nowhere else: with an if and else about them, or a bound in them, the compiler gives up its vectors.
+    """
+    for i in range(out.shape[0]):
+        begin, line = int(start[i]), out[i]
+        one, p = _tap(source, begin, weight, i, 0, taps)
+        two, q = _tap(source, begin, weight, i, 1, taps)
+        if taps <= 2:
+            for x in range(n):
+                line[x] = p * one[x] + q * two[x]
+            continue
+        three, r = _tap(source, begin, weight, i, 2, taps)
+        four, t = _tap(source, begin, weight, i, 3, taps)
+        for x in range(n):
+            line[x] = p * one[x] + q * two[x] + (r * three[x] + t * four[x])
+        for k in range(4, taps, 2):
+            one, p = _tap(source, begin, weight, i, k, taps)
+            two, q = _tap(source, begin, weight, i, k + 1, taps)
+            for x in range(n):
+                line[x] += p * one[x] + q * two[x]
+
+
+@fast_jit
 def _resize(
-    picture: Any, width: int, box: Any, unit: Any, cubic: bool, count: Any, start: Any, weights: Any, row: Any, rows: Any, out: Any
+    picture: Any, width: int, box: Any, unit: Any, cubic: bool, count: Any, start: Any, weights: Any,
+    raw: Any, turned: Any, across: Any, rows: Any, out: Any,
 ) -> None:  # fmt: skip
-    """Crop `box` of one plane (flat, rows of `width`) and resize it into out [s s]; rows [h s] and row [w] are scratch."""
+    """Crop `box` of one plane (flat, rows of `width`) and resize it into out [s s]: across, then down; the others are scratch.
+
+    Both are sums of whole rows, so the picture is turned before the first and back after it: pixels that are read one by one, each from
+    a place of its own, cost more than turning. The cubic overshoots, and pictures of bytes saturate there.
+    """
     top, left, w = box[0], box[1], box[3]
     side = out.shape[0]
-    taps_y, start_y, weight_y = count[0], start[0], weights[0]
-    taps_x, start_x, weight_x = count[1], start[1], weights[1]
-    a, b = weight_x[0], weight_x[min(1, taps_x - 1)]
-    low, high = int(start_y[0]), int(start_y[side - 1]) + taps_y
-    for y in range(low, high):
-        base = (top + y) * width + left
-        source = picture[base : base + w]
-        for x in range(w):
-            row[x] = _unit(source[x], unit)
-        line = rows[y]
-        if taps_x % 2:
-            for x in range(side):
-                line[x] = a[x] * row[start_x[x]]
-        else:
-            for x in range(side):
-                line[x] = a[x] * row[start_x[x]] + b[x] * row[start_x[x] + np.uint32(1)]
-        for k in range(2 - taps_x % 2, taps_x, 2):
-            c, d = weight_x[k], weight_x[k + 1]
-            near, far = row[k:], row[k + 1 :]
-            for x in range(side):
-                line[x] += c[x] * near[start_x[x]] + d[x] * far[start_x[x]]
-    for y in range(side):
-        line = out[y]
-        begin = int(start_y[y])
-        one, two = rows[begin], rows[begin + min(1, taps_y - 1)]
-        p, q = weight_y[0, y], weight_y[1, y] if taps_y > 1 else _ZERO
-        if cubic and taps_y == 4:  # enlarged: in one go; the cubic overshoots, and pictures of bytes saturate there
-            three, four, r, t = rows[begin + 2], rows[begin + 3], weight_y[2, y], weight_y[3, y]
-            for x in range(side):
-                line[x] = min(max(p * one[x] + q * two[x] + (r * three[x] + t * four[x]), _ZERO), _ONE)
-            continue
-        for x in range(side):
-            line[x] = p * one[x] + q * two[x]
-        for k in range(2, taps_y):
-            one, p = rows[begin + k], weight_y[k, y]
-            for x in range(side):
-                line[x] += p * one[x]
-        if cubic:
+    low, high = int(start[0, 0]), int(start[0, side - 1]) + count[0]
+    for y in range(low, high, _STRIP):
+        n = min(_STRIP, high - y)
+        for i in range(n):
+            base = (top + y + i) * width + left
+            source, line = picture[base : base + w], raw[i]
+            for x in range(w):
+                line[x] = _unit(source[x], unit)
+        _turn(raw, n, w, turned)
+        _mix(turned, n, start[1], weights[1], count[1], across)
+        _turn(across, side, n, rows[y:])
+    _mix(rows, side, start[0], weights[0], count[0], out)
+    if cubic:
+        for y in range(side):
+            line = out[y]
             for x in range(side):
                 line[x] = min(max(line[x], _ZERO), _ONE)
 
@@ -161,37 +197,21 @@ def _blend(plane: Any, factor: Any, shift: Any) -> None:
 
 
 @fast_jit
-def _add(s: Any, plane: Any, i: int) -> Any:
-    """Eight float32 sums s, with plane[i : i + 8] added."""
-    return (
-        s[0] + plane[i], s[1] + plane[i + 1], s[2] + plane[i + 2], s[3] + plane[i + 3],
-        s[4] + plane[i + 4], s[5] + plane[i + 5], s[6] + plane[i + 6], s[7] + plane[i + 7],
-    )  # fmt: skip
-
-
-@fast_jit
-def _folded(s: Any) -> float:
-    return ((s[0] + s[4]) + (s[2] + s[6])) + ((s[1] + s[5]) + (s[3] + s[7]))
-
-
-@fast_jit
 def _mean(view: Any) -> float:
     """Mean grey of a view [3 p]; the plain mean of any other number of channels."""
     channels, n = view.shape
-    whole = n - n % 8
-    grey = 0.0
-    for c in range(0, channels, 3):  # three planes side by side: their sums do not wait for each other
-        one, two, three = view[c], view[min(c + 1, channels - 1)], view[min(c + 2, channels - 1)]
-        x, y, z = 0.0, 0.0, 0.0
-        for begin in range(0, whole, 1024):  # short float32 sums in eight lanes, added in float64
-            r, g, b = _NONE, _NONE, _NONE
-            for i in range(begin, min(begin + 1024, whole), 8):
-                r, g, b = _add(r, one, i), _add(g, two, i), _add(b, three, i)
-            x, y, z = x + _folded(r), y + _folded(g), z + _folded(b)
-        for i in range(whole, n):
-            x, y, z = x + one[i], y + two[i], z + three[i]
-        for k in range(min(3, channels - c)):
-            grey += (x, y, z)[k] / n * ((_RED, _GREEN, _BLUE)[k] if channels == 3 else 1 / channels)
+    sums, grey = np.empty(_LANES), 0.0
+    for c in range(channels):
+        for x in range(_LANES):
+            sums[x] = 0.0
+        for begin in range(0, n, _LANES):
+            some = view[c, begin : begin + _LANES]
+            for x in range(some.size):
+                sums[x] += some[x]
+        total = 0.0
+        for x in range(_LANES):
+            total += sums[x]
+        grey += total / n * ((_RED, _GREEN, _BLUE)[c] if channels == 3 else 1 / channels)
     return grey
 
 
@@ -207,14 +227,10 @@ def _saturate(r: Any, g: Any, b: Any, factor: Any) -> None:
 
 
 @fast_jit
-def _spoke(k: Any, high: Any, chroma: Any) -> Any:
-    k = k - f4(6) * np.floor(k * f4(1 / 6))
-    return high - chroma * max(_ZERO, min(_ONE, min(k, f4(4) - k)))
-
-
-@fast_jit
 def _hue(r: Any, g: Any, b: Any, turn: Any) -> None:
-    """Turn the hue by `turn` of a full circle in HSV: v - (v s) max(0, min(1, k, 4 - k)), k = (n + 6 hue) mod 6, n = 5, 3, 1."""
+    """Turn the hue h in [0, 6) by `turn` of a full circle in HSV: red is v - v s clamp(2 - |h - 3|), green and blue v - v s
+    clamp(|h - 2| - 1) and v - v s clamp(|h - 4| - 1).
+    """
     for i in range(r.size):
         x, y, z = r[i], g[i], b[i]
         high = max(max(x, y), z)
@@ -223,60 +239,79 @@ def _hue(r: Any, g: Any, b: Any, turn: Any) -> None:
         numerator = (y - z) if high == x else ((z - x) if high == y else (x - y))
         sector = _ZERO if high == x else (f4(2) if high == y else f4(4))
         hue = numerator / divisor + sector + f4(6) * turn
-        r[i] = _spoke(hue + f4(5), high, chroma)
-        g[i] = _spoke(hue + f4(3), high, chroma)
-        b[i] = _spoke(hue + f4(1), high, chroma)
+        hue -= f4(6) * np.floor(hue * f4(1 / 6))
+        r[i] = high - chroma * max(_ZERO, min(_ONE, f4(2) - abs(hue - f4(3))))
+        g[i] = high - chroma * max(_ZERO, min(_ONE, abs(hue - f4(2)) - _ONE))
+        b[i] = high - chroma * max(_ZERO, min(_ONE, abs(hue - f4(4)) - _ONE))
 
 
 @fast_jit
-def _blur(plane: Any, sigma: float, radius: int, copy: Any, padded: Any, weight: Any) -> None:
-    """Gaussian blur of plane [s s], kernel of 2 radius + 1 pixels, reflected at the border; copy [s s], padded [s s+2 radius]."""
-    side = plane.shape[0]
+def _bell(sigma: float, radius: int, weight: Any) -> int:
+    """Weights 0..reach of a Gaussian kernel of 2 radius + 1 pixels, zeros after them; returns the reach, where the tail is negligible."""
     total = 0.0
     for k in range(radius + 1):
         value = math.exp(-0.5 * (k / sigma) ** 2)
         total += value if k == 0 else 2 * value
     reach, left = 0, 1.0
-    while reach <= radius:
-        weight[reach] = math.exp(-0.5 * (reach / sigma) ** 2) / total
-        left -= weight[reach] * (2 if reach else 1)
-        if left < _TAIL:
-            break
-        reach += 1
-    reach = min(reach, radius)
+    for k in range(weight.size):
+        weight[k] = 0
+        if left >= _TAIL and k <= radius:
+            reach = k
+            weight[k] = math.exp(-0.5 * (k / sigma) ** 2) / total
+            left -= weight[k] * (2 if k else 1)
     whole = f4(1 / (1 - max(left, 0.0)))
     for k in range(reach + 1):
         weight[k] *= whole
-    w, v = weight[0], weight[min(1, reach)]
-    if reach == 0:
-        return
+    return reach
+
+
+@fast_jit
+def _around(rows: Any, y: int, k: int, reach: int) -> Any:
+    """The rows k above and below y, reflected at the border; beyond the reach, where weights are zero, y itself."""
+    side, k = rows.shape[0], k if k <= reach else 0
+    return rows[abs(y - k)], rows[y + k if y + k < side else 2 * side - 2 - y - k]
+
+
+@fast_jit
+def _blur(plane: Any, reach: int, weight: Any, copy: Any, padded: Any) -> None:
+    """Blur plane [s s] with the weights of `_bell`, reflected at the border; copy [s s] and padded [s s+2e], e > reach + 3, are scratch.
+
+    The first pixel to either side comes with the centre, four more with each pass over a row.
+    """
+    side = plane.shape[0]
+    edge = (padded.shape[1] - side) // 2
+    w, v = weight[0], weight[1]
     for y in range(side):  # all rows first: reading back what was stored just before, but shifted, would stall
-        source, line = plane[y], padded[y]
+        source, line = plane[y], padded[y, edge:]
         for x in range(side):
-            line[reach + x] = source[x]
+            line[x] = source[x]
+        before, after = padded[y, :edge], padded[y, edge + side :]
         for x in range(reach):
-            line[reach - 1 - x] = source[x + 1]
-            line[reach + side + x] = source[side - 2 - x]
+            before[edge - 1 - x], after[x] = source[x + 1], source[side - 2 - x]
     for y in range(side):
         line, target = padded[y], copy[y]
-        before, middle, after = line[reach - 1 :], line[reach:], line[reach + 1 :]
+        near = line[edge - 1 :]
         for x in range(side):
-            target[x] = w * middle[x] + v * (before[x] + after[x])
-        for k in range(2, reach + 1):
-            u, before, after = weight[k], line[reach - k :], line[reach + k :]
+            target[x] = w * near[x + 1] + v * (near[x] + near[x + 2])
+        for k in range(2, reach + 1, 4):
+            p, q, r, t = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
+            near, far = line[edge - k - 3 :], line[edge + k :]
             for x in range(side):
-                target[x] += u * (before[x] + after[x])
+                pair = p * (near[x + 3] + far[x]) + q * (near[x + 2] + far[x + 1])
+                target[x] += pair + (r * (near[x + 1] + far[x + 2]) + t * (near[x] + far[x + 3]))
     for y in range(side):
         source, target = copy[y], plane[y]
-        for k in range(1, reach + 1):
-            u = weight[k]
-            above, below = copy[abs(y - k)], copy[y + k if y + k < side else 2 * side - 2 - y - k]
-            if k == 1:
-                for x in range(side):
-                    target[x] = w * source[x] + u * (above[x] + below[x])
-            else:
-                for x in range(side):
-                    target[x] += u * (above[x] + below[x])
+        a, b = _around(copy, y, 1, reach)
+        for x in range(side):
+            target[x] = w * source[x] + v * (a[x] + b[x])
+        for k in range(2, reach + 1, 4):
+            p, q, r, t = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
+            a, b = _around(copy, y, k, reach)
+            c, d = _around(copy, y, k + 1, reach)
+            e, f = _around(copy, y, k + 2, reach)
+            g, h = _around(copy, y, k + 3, reach)
+            for x in range(side):
+                target[x] += p * (a[x] + b[x]) + q * (c[x] + d[x]) + (r * (e[x] + f[x]) + t * (g[x] + h[x]))
 
 
 @fast_jit
@@ -308,9 +343,11 @@ def render(
         taps = max(taps, taps_of(box[i, 2], grid[i, 0], cubic), taps_of(box[i, 3], grid[i, 1], cubic))
         tall, wide = max(tall, box[i, 2]), max(wide, box[i, 3])
     count, start, weights = np.empty(2, np.int64), np.empty((2, side), np.uint32), np.empty((2, taps, side), np.float32)
-    row, rows = np.empty(wide, np.float32), np.empty((tall, side), np.float32)
-    copy, padded = np.empty((side, side), np.float32), np.empty((side, side + 2 * radius), np.float32)
-    weight, frame = np.empty(radius + 1, np.float32), np.zeros((side + 3, side + 3), np.float32)
+    raw, turned = np.empty((_STRIP, wide), np.float32), np.empty((wide, _PITCH), np.float32)
+    across, rows = np.empty((side, _PITCH), np.float32), np.empty((tall, side), np.float32)
+    edge = radius + 4
+    copy, padded = np.empty((side, side), np.float32), np.zeros((side, side + 2 * edge), np.float32)
+    weight, frame = np.empty(edge + 1, np.float32), np.zeros((side + 3, side + 3), np.float32)
     for i in range(begin, end):
         area = source[i, 0] * source[i, 1]
         view = out[i].reshape(channels, side * side)
@@ -320,7 +357,9 @@ def render(
             count[axis] = _table(length, whole, first, mirror, cubic, start[axis], weights[axis])
         for c in range(channels):
             picture = pixels[offset[i] + c * area : offset[i] + (c + 1) * area]
-            _resize(picture, source[i, 1], box[i], unit, cubic, count, start, weights, row, rows, out[i, c])
+            _resize(
+                picture, source[i, 1], box[i], unit, cubic, count, start, weights, raw, turned, across, rows, out[i, c]
+            )
             if angle[i] != 0:
                 _rotate(out[i, c], angle[i], frame)
         for k in range(5):  # the four of the jitter, then grey, which is saturation 0
@@ -335,8 +374,10 @@ def render(
                 for c in range(channels):
                     _blend(view[c], factor, shift)
         if sigma[i] > 0:
+            reach = _bell(sigma[i], radius, weight)
             for c in range(channels):
-                _blur(out[i, c], sigma[i], radius, copy, padded, weight)
+                if reach > 0:
+                    _blur(out[i, c], reach, weight, copy, padded)
         for c in range(channels):
             plane = view[c]
             if solarise[i]:
