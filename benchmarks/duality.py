@@ -2,11 +2,12 @@
 
     python benchmarks/duality.py --steps 400 --batch 256 --out duality [--device cuda] [--minutes 4] [--plot docs/duality.png] [--table]
 
-Three stages on coloured letters (`duality.*`), one projector 1024-1024-d. (1) Each loss is tuned at 512 dimensions: a grid of nine, rate by
+Four stages on coloured letters (`duality.*`), one projector 1024-1024-d. (1) Each loss is tuned at 512 dimensions: a grid of nine, rate by
 temperature or by weight of the covariance, then the neighbours of the best point until none is better (VICReg: also along the weight of
 the invariance), by the linear probe of a fifth of the training letters, which was held out. (2) The tuned settings under three seeds at
 512 and (3) at d = 64, 256, 1024, 4096, 8192, on the test letters; `--stage published` does SimCLR's and VICReg's own settings at those
-widths, so that several processes may share the work.
+widths, so that several processes may share the work. (4) At each width the tuned point competes with one step down along its rate and one
+along its weight (or temperature), by the held-out letters again: what is best at 512 need not be at 8192.
 Resumable: see small.py. One thread; the plot and the table are made of what is there.
 """
 
@@ -43,6 +44,7 @@ AXES: dict[
     "vicreg_ctr": [("system.objective.temperature", TEMPERATURES, 2)],
 }
 MOST = 16  # points of one loss
+SAID = {"published": "published settings", "tuned": f"tuned at {TUNED_AT}", "each": "tuned at each"}
 PUBLISHED = {  # what their papers take, before any tuning for these data
     "simclr": ["system.objective.temperature=0.5"],
     "vicreg": ["system.objective.covariance=1.0"],
@@ -93,12 +95,27 @@ class Study:
         return settings(best)
 
     def tuned(self, methods: list[str]) -> None:
-        """All three stages."""
+        """The search, its point under three seeds, and that point at every dimension."""
         best = {method: self.tune(method) for method in methods}
         for method, seed in itertools.product(methods, SEEDS):
             self.run(f"seed-{method}-{seed}", self.recipe(method, best[method], TUNED_AT, seed))
         for method, width in itertools.product(methods, WIDTHS):
             self.run(f"width-{method}-tuned-{width}", self.recipe(method, best[method], width))
+
+    def each(self, methods: list[str]) -> None:
+        """Tuned once more at every dimension: the tuned point, or one step down along its rate or its weight (or temperature)."""
+        for method, width in itertools.product(methods, WIDTHS):
+            points = [self.tune(method)]
+            for k, (path, values, _) in enumerate([("optim.lr", RATES, 2), *AXES[method]][:2]):
+                at = values.index(float(points[0][k].partition("=")[2]))
+                points += [[*points[0][:k], f"{path}={values[at - 1]}", *points[0][k + 1 :]]] if at else []
+            held = [
+                self.run(f"each-{method}-{width}-{i}", self.recipe(method, point, width), choosing=True)["probes"][
+                    LINEAR
+                ][0]
+                for i, point in enumerate(points)
+            ]
+            self.run(f"width-{method}-each-{width}", self.recipe(method, points[held.index(max(held))], width))
 
     def published(self, methods: list[str]) -> None:
         """Their papers' settings over the dimensions."""
@@ -149,12 +166,12 @@ def report(folder: Path, steps: int, batch: int) -> str:
     ]
     text.append(markdown(head, rows))
     rows = []
-    for method, which in itertools.product(PUBLISHED, ("published", "tuned")):
+    for method, which in itertools.product(PUBLISHED, ("published", "tuned", "each")):
         cells = [kept.get(f"width-{method}-{which}-{width}") for width in WIDTHS]
         if any(cells):
             rows.append(
                 [
-                    f"{NAMES[method]}, {which} settings",
+                    f"{NAMES[method]}, {SAID[which]}",
                     *("" if c is None else cell(c, LINEAR, interval=False) for c in cells),
                 ]
             )
@@ -171,7 +188,7 @@ def plot(folder: Path, path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(5.2, 3.4), layout="constrained")
     for method, colour in (("simclr", "tab:blue"), ("vicreg", "tab:orange")):
-        for which, style in (("tuned", "-o"), ("published", "--o")):
+        for which, style in (("tuned", ":o"), ("published", "--o"), ("each", "-o")):
             points = []
             for width in WIDTHS:
                 kept = folder / f"width-{method}-{which}-{width}.json"
@@ -179,14 +196,14 @@ def plot(folder: Path, path: Path) -> None:
                     points.append((width, *json.loads(kept.read_text())["probes"][LINEAR][:3]))
             if points:
                 x, y, low, high = (list(column) for column in zip(*points, strict=True))
-                face = colour if which == "tuned" else "white"
+                face = "white" if which == "published" else colour
                 axes.plot(
                     x,
                     [100 * v for v in y],
                     style,
                     color=colour,
                     markerfacecolor=face,
-                    label=f"{NAMES[method]}, {which}",
+                    label=f"{NAMES[method]}, {SAID[which]}",
                 )
                 axes.fill_between(
                     x, [100 * v for v in low], [100 * v for v in high], color=colour, alpha=0.1, linewidth=0
@@ -211,7 +228,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--device", default="cpu", help="where to train: cpu, cuda")
-    parser.add_argument("--stage", default="all", choices=["all", "tuned", "published"])
+    parser.add_argument("--stage", default="all", choices=["all", "tuned", "published", "each"])
     given = parser.parse_args()
     torch.set_num_threads(1)
     folder = given.out / f"{given.steps}x{given.batch}"
@@ -220,10 +237,9 @@ def main() -> None:
         with within(given.minutes) as clock:
             study = Study(folder, given.steps, clock, batch=given.batch, device=given.device)
             study.untrained()
-            if given.stage != "published":
-                study.tuned(given.methods)
-            if given.stage != "tuned":
-                study.published(given.methods)
+            for stage in ("tuned", "published", "each"):
+                if given.stage in (stage, "all"):
+                    getattr(study, stage)(given.methods)
     text = report(folder, given.steps, given.batch)
     (folder / f"table{'' if given.stage == 'all' else '-' + '-'.join([given.stage, *given.methods])}.md").write_text(
         text
