@@ -25,7 +25,7 @@ def clips_captions() -> Recipe:
 def clips_answers() -> Recipe:
     """Questions about generated clips: direction, digit, count and place, answered by a small new language model on a frozen encoder.
 
-    No published number. Expected after 1,000 steps: 75 % (69 to 80) of 256 test answers right, the most frequent answer 24 %; by question in
+    No published number. Expected after 1,000 steps: 75 % (69 to 80) of 256 test answers right, the most frequent answer 24 %. By question:
     docs/video-planning.md. `tacit evaluate RUN`.
     """
     encoder = Spec(
