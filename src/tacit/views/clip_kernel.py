@@ -1,8 +1,9 @@
 """Bytes of a crop to a resized, mirrored and normalised channel of a clip in one pass, for processors.
 
 A row of the crop becomes floats in [0, 1] and is interpolated across once, however many rows of the output lie between it and the
-next one. The arithmetic is that of torch's bilinear interpolation, its fused multiply-adds included: for outputs of more than 64
-pixels a side the same bits, for smaller ones, where torch has another order, up to the last.
+next one. The arithmetic is that of torch's bilinear interpolation, its fused multiply-adds included. Torch has two orders and
+chooses by the size and the number of threads: where it takes this one the bits are the same, elsewhere up to the last. Here they
+depend on neither.
 
 Legend: f frames, s side of the view. A `Taps` names, for each output along an axis, two pixels of the crop and their weights.
 """
