@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from tacit.core.parts import part
 from tacit.core.values import Batch, Facts, View
 from tacit.models.vit import ViT
 from tacit.probing import FINETUNES, PUBLISHED, FineTune, attentive, protocols, read_records
+from tacit.runs import finetuning
 from tacit.runs.build import build
 from tacit.runs.cutting import read_layers
 from tacit.runs.online import OnlineProbe
@@ -113,9 +116,14 @@ def test_an_export_has_layers_and_no_embedding(trained):
     assert found.section.answers[0].gap is None
 
 
-def test_fine_tuning_keeps_its_records_and_exports(trained, tmp_path):
+def test_fine_tuning_keeps_its_records_and_exports(trained, tmp_path, monkeypatch, capsys):
     how = FineTune(epochs=3, batch=32, rate=3e-3)
+    clock = SimpleNamespace(monotonic=functools.partial(next, itertools.count(0, 6)))
+    monkeypatch.setattr(finetuning, "time", clock)
     found = runs.finetune(trained, how=how, labels="10-per-class", seeds=2, out=tmp_path / "tuned")
+    said = [line.partition("  loss ")[0] for line in capsys.readouterr().err.splitlines()]
+    each = [f"epoch {epoch}/3" for epoch in (2, 3)]  # every ten seconds of six a look, and at the end
+    assert said == [f"{model}, seed {k}: {at}" for model in ("trained", "untrained") for k in (0, 1) for at in each]
     rows = {r["model"]: r for r in found.to_plain()["results"]}
     assert set(rows) == {"trained", "untrained"}
     assert rows["trained"]["differences"][0]["to"] == "untrained"

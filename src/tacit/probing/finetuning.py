@@ -197,11 +197,13 @@ def finetune(
     *,
     seed: int = 0,
     device: torch.device | str = "cpu",
+    watch: Callable[[int, float], None] | None = None,
 ) -> Callable[[Tensor], Tensor]:
     """Train `encoder` in place with a linear classifier; returns the function from images [m c h w] to logits [m classes].
 
     images: (rows, epoch) -> augmented images [b c h w]. The classifier starts at zero, so nothing is drawn; the order of samples is a
-    function of (seed, epoch). Batch norms learn in training mode; a last batch of one sample is left out.
+    function of (seed, epoch). Batch norms learn in training mode; a last batch of one sample is left out. watch: called after each epoch
+    with how many are done and the loss of the last batch.
     """
     n, batch = len(labels), min(how.batch, len(labels))
     head = nn.Linear(_width(encoder), classes).to(device)
@@ -239,6 +241,8 @@ def finetune(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        if watch and (step + 1 == len(plan) or plan[step + 1][0] > epoch):
+            watch(epoch + 1, loss.item())
     net.eval()
 
     @torch.no_grad()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,6 +63,7 @@ def finetune_target(
     seeds: int = 1,
     scratch: bool = True,
     out: str | Path | None = None,
+    quiet: bool = False,
 ) -> FineTuned:
     """Fine-tune on the training split, test on the test split.
 
@@ -68,6 +71,7 @@ def finetune_target(
     labels: 'all', '10%' or '5-per-class', drawn anew for each seed, the same for both starts. Training images are the first view of the
     run's own views, or of a paper's view. scratch: the same network, budget and samples from untrained weights (of a run). Of
     a run on its own data the records are kept in its results. out: a folder for the encoder as fine-tuned under the first seed.
+    quiet: no line of progress every ten seconds on standard error.
     """
     texts, how = list(overrides), how or FineTune()
     named = named_finetune(protocol_name) if protocol_name else None
@@ -102,7 +106,7 @@ def finetune_target(
                 torch.random.default_generator.manual_seed(torch_seed(seed, "finetune"))
                 call = finetune(
                     network, classes, _images(train, views, at, found.recipe.seed + seed), y["train"][at], how, seed=seed,
-                    device=device,
+                    device=device, watch=None if quiet else _watch(f"{model}, seed {seed}", how.epochs),
                 )  # fmt: skip
             logits = torch.cat([call(x) for x in _plain(test, found.views)])
             best = logits.softmax(dim=1).max(dim=1)
@@ -118,6 +122,21 @@ def finetune_target(
     if found.built and not texts:
         write_records(found.folder, records)
     return FineTuned(_table(records, seeds), records, kept)
+
+
+def _watch(what: str, epochs: int) -> Callable[[int, float], None]:
+    """Says how far it is at most every ten seconds, and at the end."""
+    begun = said = time.monotonic()
+
+    def watch(done: int, loss: float) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said > 10 or (done == epochs and said > begun):
+            said = now
+            left = (now - begun) / done * (epochs - done)
+            print(f"{what}: epoch {done}/{epochs}  loss {loss:.4g}  {left:.0f}s left", file=sys.stderr, flush=True)
+
+    return watch
 
 
 def _views(named: NamedFineTune | None, found: targets.Target) -> Views:
