@@ -170,21 +170,21 @@ def data_list(as_json: Json = False) -> None:
 
 def data_inspect(path: DataPath, kind: Kind = None, as_json: Json = False) -> None:
     """Say what lies at PATH: layout, splits, counts, shapes, channel statistics. Reads a sample."""
-    from tacit.data.inspection import inspect
+    from tacit.runs import looking
 
-    report = inspect(None if path == "digits" else path, kind="digits" if path == "digits" else kind)
+    report = looking.inspect(path, kind)
     emit(report.to_plain(), as_json, report.text())
 
 
 def data_verify(path: DataPath, kind: Kind = None, as_json: Json = False) -> None:
     """Read everything at PATH: unreadable files, NaN, duplicates across splits, by name. Exit code 1 if faults were found."""
-    from tacit.data.verification import verify
+    from tacit.runs import looking
 
     def show(done: int, total: int) -> None:
         if sys.stderr.isatty():
             print(f"\r{done:,} of {total:,}", end="" if done < total else "\n", file=sys.stderr, flush=True)
 
-    report = verify(None if path == "digits" else path, kind="digits" if path == "digits" else kind, progress=show)
+    report = looking.verify(path, kind, show)
     emit(report.to_plain(), as_json, report.text())
     raise typer.Exit(0 if report.ok else 1)
 

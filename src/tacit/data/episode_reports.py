@@ -143,13 +143,14 @@ def inspect_episodes(layout: Layout, settings: dict[str, Any]) -> EpisodeReport:
 
 @dataclass(frozen=True)
 class EpisodeVerification:
-    """What `tacit data verify` shows of episodes: transitions read, and every fault as a sentence."""
+    """What `tacit data verify` shows of episodes: how many of `what` were read of each split, and every fault as a sentence."""
 
     kind: str
     path: str
     splits: dict[str, int]
     faults: tuple[str, ...]
     notes: tuple[str, ...]
+    what: str = "transitions"
 
     @property
     def ok(self) -> bool:
@@ -163,8 +164,8 @@ class EpisodeVerification:
     def text(self, most: int = 20) -> str:
         """For people: faults first."""
         read = ", ".join(f"{name} {count}" for name, count in self.splits.items())
-        verdict = "every step can be read" if self.ok else "there are faults"
-        lines = [f"{self.path}: {self.kind}, transitions read: {read}: {verdict}"]
+        verdict = "all can be read" if self.ok else "there are faults"
+        lines = [f"{self.path}: {self.kind}, {self.what} read: {read}: {verdict}"]
         for title, sentences in (("faults", self.faults), ("worth knowing", self.notes)):
             if sentences:
                 lines.append(f"  {title}: {len(sentences)}")

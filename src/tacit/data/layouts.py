@@ -60,7 +60,8 @@ def recognise(path: str | Path, kind: str | None = None) -> Layout:
         f"{root}: no known layout; found {found}. Looked for CIFAR archives (cifar-10-batches-py and the like), STL-10, SVHN, "
         "Tiny ImageNet, Places365, iNaturalist, VOC, Hugging Face data sets, .parquet, .tar and .beton files, "
         ".npy and .npz arrays (train.npy, x_train, images), lists and folders of videos, episodes with actions (LeRobot, Minari, OGBench, "
-        "D4RL, DROID, RECON, folders of .npz, Parquet with a row a step), and picture files at any depth"
+        "D4RL, DROID, RECON, folders of .npz, Parquet with a row a step), trajectories of equations (LPSDA, MP-PDE, "
+        "PDEArena, The Well), and picture files at any depth"
     )
 
 

@@ -19,18 +19,18 @@ from tacit.core.errors import DataError, UnknownNameError, unknown
 from tacit.ops.fields import Field, grid_step
 from tacit.worlds.pdes.layouts.files import member, opened, read_facts, tensor, write_facts, writing
 
-__all__ = ["Labels", "file_name", "read", "resolutions", "write"]
+__all__ = ["STEMS", "Labels", "file_name", "read", "resolutions", "write"]
 
 Labels = Literal["correct", "official"]
-_STEMS = {"transport": "CE", "wave": "WE"}
+STEMS = {"transport": "CE", "wave": "WE"}
 _COEFFICIENTS = ("alpha", "beta", "gamma")
 
 
 def file_name(equation: str, split: str, experiment: str) -> str:
     """The published name: CE_train_E1.h5, WE_valid_WE3.h5."""
-    if equation not in _STEMS:
-        raise UnknownNameError(unknown("equation with MP-PDE files", equation, _STEMS))
-    return f"{_STEMS[equation]}_{split}_{experiment}.h5"
+    if equation not in STEMS:
+        raise UnknownNameError(unknown("equation with MP-PDE files", equation, STEMS))
+    return f"{STEMS[equation]}_{split}_{experiment}.h5"
 
 
 def write(path: Path, fields: Sequence[Field], split: str, labels: Labels = "correct") -> None:
