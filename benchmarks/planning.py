@@ -115,7 +115,7 @@ def samples(args) -> Runs:
 
 
 class Predictor(nn.Module):
-    """h' = LayerNorm(GRU(a, h)); the actions of all steps meet the input weights in one product."""
+    """h' = LayerNorm(GRU(a, h)), as `WorldModel.imagine` goes on a processor: step by step."""
 
     def __init__(self, width: int, actions: int = 2) -> None:
         super().__init__()
@@ -123,8 +123,8 @@ class Predictor(nn.Module):
 
     def forward(self, state, actions, last: bool = True):
         gru, states = self.rnn, []
-        inputs = nn.functional.linear(actions.transpose(0, 1), gru.weight_ih_l0, gru.bias_ih_l0)
-        for given in inputs:
+        for action in actions.transpose(0, 1):
+            given = nn.functional.linear(action, gru.weight_ih_l0, gru.bias_ih_l0)
             hidden = nn.functional.linear(state, gru.weight_hh_l0, gru.bias_hh_l0)
             (ir, iz, i), (hr, hz, h) = given.chunk(3, 1), hidden.chunk(3, 1)
             new = torch.addcmul(i, torch.sigmoid(ir + hr), h).tanh()

@@ -41,7 +41,7 @@ class GRU(nn.Module):
         self.rnn: Any = nn.GRU(embed or actions, dim)
 
     def inputs(self, actions: Float[Tensor, "*n a"]) -> Float[Tensor, "*n g"]:
-        """What the gates get from the actions: all steps in one product."""
+        """What the gates get from the actions, of a step or of many in one product."""
         return F.linear(self.embed(actions), self.rnn.weight_ih_l0, self.rnn.bias_ih_l0)
 
     def cell(self, state: Float[Tensor, "n d"], given: Float[Tensor, "n g"]) -> Float[Tensor, "n d"]:
