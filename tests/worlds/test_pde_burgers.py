@@ -13,6 +13,7 @@ from tacit.ops import spectral
 from tacit.ops.residual import residual
 from tacit.worlds.pdes import exact, hopf
 from tacit.worlds.pdes.invariants import drift
+from tacit.worlds.pdes.making import trajectories
 
 F = torch.float64
 
@@ -152,3 +153,19 @@ def test_viscosities_are_drawn_in_their_range_and_refused_outside():
         Spec("world", "burgers", viscosity=(-0.01, 0.01)).resolve()
     with pytest.raises(RecipeError, match="only route='spectral' has steps to control, found route='hopf'"):
         Spec("world", "burgers", tolerance=1e-6).resolve()
+
+
+@pytest.mark.parametrize(
+    ("start", "viscosity", "finer", "sparser"), [("heat", 0.01, True, False), ("velocity", 2.0, False, True)]
+)
+def test_products_and_exponents_weigh_alike(monkeypatch, start, viscosity, finer, sparser):
+    """Where the Gaussian is narrow there are nodes between the points, where it is wide points are left out."""
+    nu = (viscosity, 1.5 * viscosity)
+    world = Spec("world", "burgers", points=48, frames=40, stored=40, viscosity=nu, start=start)
+    seen, quick = [], hopf._weighed_by_products
+    monkeypatch.setattr(hopf, "_weighed_by_products", lambda *given: seen.append(given[3:5]) or quick(*given))
+    one_way = trajectories(world, 1, range(2)).values["u"]
+    assert any(factor > 1 for _, factor in seen) == finer
+    assert any(int(node[1] - node[0]) > 1 for node, _ in seen) == sparser
+    monkeypatch.setattr(hopf, "_weighed_by_products", hopf._weighed)
+    torch.testing.assert_close(one_way, trajectories(world, 1, range(2)).values["u"], atol=1e-14, rtol=0)

@@ -8,18 +8,21 @@ exponents kept as exponents: about 1e-13 at every viscosity.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tacit.core.errors import DataError
 from tacit.ops import spectral
+from tacit.ops.compiled import jit
 
 __all__ = ["heat", "heat_route", "hopf", "mix", "potential", "velocity"]
 
 _TAIL = 45.0  # nodes whose weight is below e^-45 of the largest are left out
 _STEP = 0.6  # nodes per standard deviation of the narrowest Gaussian: the trapezoid rule errs by exp(-2 (pi / 0.6)^2)
 _FINEST = 1 << 22
+_RANGE = 300.0  # of U / 2 nu, up to which e^-U/2nu times the Gaussian of any node that counts is far from the end of a double's range
 
 
 def _antiderivative(u: Tensor, length: Tensor | float) -> Tensor:
@@ -131,8 +134,41 @@ def _hopf_one(u: Tensor, time: Tensor, length: float, nu: float) -> Tensor:
         reach = math.ceil(math.sqrt(2 * t * spread + 4 * nu * t * _TAIL) / step)
         stride = max(1, int(_STEP * narrow / step))
         node = torch.arange(-(reach // stride), reach // stride + 1, device=u.device) * stride
-        at = (torch.arange(points, device=u.device).unsqueeze(1) * factor - node) % (points * factor)
         distance = node.to(u.dtype) * step
-        exponent = -(distance.square() / (2 * t) + fine[factor][at]) / (2 * nu)
-        out.append((torch.softmax(exponent, dim=1) * distance).sum(1) / t)
+        weigh = _weighed_by_products if u.device.type == "cpu" and spread / (2 * nu) < _RANGE else _weighed
+        out.append(weigh(fine[factor] / (2 * nu), distance.square() / (4 * nu * t), distance, node, factor, points) / t)
     return torch.stack(out)
+
+
+def _weighed(smooth: Tensor, square: Tensor, distance: Tensor, node: Tensor, factor: int, points: int) -> Tensor:
+    """The mean of `distance` over the nodes around each of `points`, weighed by e^-(square + smooth)."""
+    at = (torch.arange(points, device=node.device).unsqueeze(1) * factor - node) % len(smooth)
+    return (torch.softmax(-(square + smooth[at]), dim=1) * distance).sum(1)
+
+
+def _weighed_by_products(
+    smooth: Tensor, square: Tensor, distance: Tensor, node: Tensor, factor: int, points: int
+) -> Tensor:
+    """The same where both parts of the weight are numbers: products of few exponentials in the place of many."""
+    reach, stride = int(node[-1]), int(node[-1]) // max(1, len(node) // 2)
+    around = torch.exp(smooth.min() - smooth)[torch.arange(-reach, (points - 1) * factor + reach + 1) % len(smooth)]
+    near = torch.exp(-square)
+    total, weight = torch.zeros(2, points, dtype=smooth.dtype)
+    _add(around.numpy(), near.numpy(), (near * distance).numpy(), stride, factor, total.numpy(), weight.numpy())
+    return total / weight
+
+
+@jit
+def _add(around: Any, near: Any, far: Any, stride: int, factor: int, total: Any, weight: Any) -> None:
+    last = (len(near) - 1) * stride
+    for j in range(len(near)):
+        n, f, begin = near[j], far[j], last - j * stride
+        if factor == 1:  # side by side in memory
+            row = around[begin : begin + len(total)]
+            for i in range(len(total)):
+                total[i] += f * row[i]
+                weight[i] += n * row[i]
+        else:
+            for i in range(len(total)):
+                total[i] += f * around[begin + i * factor]
+                weight[i] += n * around[begin + i * factor]
