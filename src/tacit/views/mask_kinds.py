@@ -7,6 +7,7 @@ the batch, as in the published collators, and so a function of the batch's first
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
@@ -148,15 +149,15 @@ class MultiBlock3D:
         return found
 
 
-class _Drawn:
+class _Drawn(ABC):
     """Kinds that need one stream a sample and nothing else."""
 
     def draw(self, ids: Sequence[int], seed: int, epoch: int, index: int) -> list[Mask]:
         """One context and one target each."""
         return [self._one(_stream(False, seed, "mask", epoch, one, index)) for one in ids]
 
-    def _one(self, stream: Stream) -> Mask:
-        raise NotImplementedError
+    @abstractmethod
+    def _one(self, stream: Stream) -> Mask: ...
 
 
 def _check_count(grid: Sequence[int], ratio: float) -> None:
