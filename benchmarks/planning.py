@@ -5,7 +5,7 @@
     python benchmarks/planning.py --eb-jepa CHECKOUT --stable-worldmodel CHECKOUT --json
 
 transitions: steps of the environment per second; samples: complete training clips, rendered and normalised; rollouts: one iteration
-of CEM's roll-outs through the same GRU (200 samples, horizon 90); replan: encoding and one iteration of a whole plan; problems:
+of CEM's roll-outs through the same GRU (200 samples, horizon 90); replan: encoding and one iteration of a plan, and whole plans; problems:
 twenty plans at once; shared: a transformer's roll-outs from three seen frames, computed once or for every sample;
 true: success of CEM with the true dynamics under two costs. Weights are random: nothing here needs a trained
 model. One thread unless --threads says otherwise; medians of interleaved repeats. Peers need einops, gymnasium and scipy.
@@ -29,7 +29,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from tacit.planning import CEM, Agent, goal_energy, squared
+from tacit.planning import CEM, Agent, Bounds, goal_energy, squared
+from tacit.runs.planning import PlanSettings
 from tacit.worlds.rooms import Rooms, baselines, normalise, path_length, play, random_tasks, roll
 from tacit.worlds.rooms.draws import keys
 from tacit.worlds.rooms.source import RoomClips
@@ -177,7 +178,11 @@ def rollouts(args) -> Runs:
 
 
 def replan(args) -> Runs:
-    """One iteration of a plan with the encoder inside. The public planner encodes one copy of the picture for each sample."""
+    """Plans with the encoder inside: one iteration alike on both sides, then whole plans, each by its own settings.
+
+    The public planner encodes one copy of the picture for each sample, again in every iteration, and begins each plan anew: 20
+    iterations of 200 samples over 90 steps. `tacit plan` encodes once and begins from the last plan: iCEM, 4 iterations of 100 over 50.
+    """
     if not args.eb_jepa:
         print("replan: needs --eb-jepa for the encoder")
         return {}
@@ -186,26 +191,36 @@ def replan(args) -> Runs:
     model.load_state_dict(peer.predictor.state_dict())
     picture = normalise(Rooms(random_tasks(keys(torch.arange(1), 0, "bench"))).picture())
     goal = torch.randn(1, 512)
-    planner = CEM(samples=SAMPLES, elites=ELITES, iterations=1, spread=1.5, norm=2.45)
 
     def see(observation):
         with torch.no_grad():
             return goal_energy(model, peer.encoder(observation.unsqueeze(2)).flatten(1), goal)
 
-    agent = Agent(planner, see, width=2, horizon=HORIZON)
+    alike = CEM(samples=SAMPLES, elites=ELITES, iterations=1, spread=1.5, norm=2.45)
+    one = Agent(alike, see, width=2, horizon=HORIZON)
+    whole = Agent(PlanSettings().planner.build(Bounds().within(2.45)), see, width=2, horizon=PlanSettings().horizon)
 
-    def theirs():
+    def theirs(iterations: int):
         with torch.no_grad():
-            actions = 1.5 * torch.randn(HORIZON, SAMPLES, 2)
-            actions = actions * (2.45 / actions.norm(dim=-1, keepdim=True).clamp_min(2.45))
-            rows = picture.unsqueeze(2).repeat(SAMPLES, 1, 1, 1, 1)
-            seen, _ = peer.unroll(
-                rows, actions.permute(1, 2, 0), nsteps=HORIZON, unroll_mode="autoregressive", compute_loss=False
-            )
-            cost = (seen[:, :, -1, 0, 0] - goal).square().mean(1)
-            return actions[:, torch.topk(-cost, ELITES).indices].mean(1)
+            mean, std = torch.zeros(HORIZON, 1, 2), torch.full((HORIZON, 1, 2), 1.5)
+            for _ in range(iterations):
+                actions = mean + std * torch.randn(HORIZON, SAMPLES, 2)
+                actions = actions * (2.45 / actions.norm(dim=-1, keepdim=True).clamp_min(2.45))
+                rows = picture.unsqueeze(2).repeat(SAMPLES, 1, 1, 1, 1)
+                seen, _ = peer.unroll(
+                    rows, actions.permute(1, 2, 0), nsteps=HORIZON, unroll_mode="autoregressive", compute_loss=False
+                )
+                cost = (seen[:, :, -1, 0, 0] - goal).square().mean(1)
+                elite = actions[:, torch.topk(-cost, ELITES).indices]
+                mean, std = elite.mean(1, keepdim=True), elite.std(1, keepdim=True)
+            return mean
 
-    return {"tacit, encode and one iteration": (lambda: agent.act(picture), 1), "eb_jepa's way": (theirs, 1)}
+    return {
+        "tacit, encode and one iteration": (lambda: one.act(picture), 1),
+        "eb_jepa's way": (lambda: theirs(1), 1),
+        "tacit, a whole plan": (lambda: whole.act(picture), 1),
+        "eb_jepa's way, a whole plan": (lambda: theirs(20), 1),
+    }
 
 
 def shared(args) -> Runs:
