@@ -8,6 +8,7 @@ unequal shares of rows, are from those of all rows, by protocol.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -239,3 +240,5 @@ def main(rank: int, folder: Path) -> None:
 
 if __name__ == "__main__":
     main(int(sys.argv[1]), Path(sys.argv[2]))
+    sys.stdout.flush()
+    os._exit(0)  # all is said; torch's own threads may abort a process that ends by itself ("terminate called"), seen once in many runs
