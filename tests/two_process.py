@@ -241,6 +241,5 @@ def main(rank: int, folder: Path) -> None:
 if __name__ == "__main__":
     main(int(sys.argv[1]), Path(sys.argv[2]))
     sys.stdout.flush()
-    os._exit(
-        0
-    )  # all is said; torch's own threads may abort a process that ends by itself ("terminate called"), seen once in many runs
+    # all is said; torch's own threads may abort a process that ends by itself ("terminate called"), seen once in many runs
+    os._exit(0)
