@@ -69,7 +69,8 @@ def test_what_cannot_be_recognised_says_what_was_looked_for(tmp_path):
         "Looked for CIFAR archives (cifar-10-batches-py and the like), STL-10, SVHN, Tiny ImageNet, Places365, iNaturalist, VOC, "
         "Hugging Face data sets, .parquet, .tar and .beton files, "
         ".npy and .npz arrays (train.npy, x_train, images), lists and folders of videos, episodes with actions (LeRobot, Minari, OGBench, "
-        "D4RL, DROID, RECON, folders of .npz, Parquet with a row a step), trajectories of equations (LPSDA, MP-PDE, PDEArena, The Well), and picture files at any depth"
+        "D4RL, DROID, RECON, folders of .npz, Parquet with a row a step), trajectories of equations (LPSDA, MP-PDE, "
+        "PDEArena, The Well), and picture files at any depth"
     )
     assert refused(recognise, tmp_path) == f"{tmp_path}: no known layout; found an empty folder. {looked}"
     for i in range(7):
