@@ -89,6 +89,25 @@ def test_faults_are_named_by_trajectory_and_the_rest_is_read(tmp_path):
     assert not found.ok and "trajectories read: kdv train 4, kdv test 2: there are faults" in found.text()
 
 
+def test_a_broken_first_trajectory_hides_no_other(tmp_path):
+    path = tmp_path / "KdV_train_4.h5"
+    lpsda.write(path, made(KDV, 4), "train")
+    with h5py.File(path, "a") as file:
+        for row in (0, 2):
+            file["train"]["pde_10-64"][row, 1] = float("nan")
+    found = looking.verify(str(tmp_path))
+    assert [fault.partition(":")[0] for fault in found.faults] == ["kdv train 0", "kdv train 2"]
+    assert found.splits == {"kdv train": 2}
+    with pytest.raises(DataError, match="not finite from frame 1 on"):
+        looking.inspect(str(tmp_path))
+
+
+def test_waves_on_uneven_points_are_no_fault(tmp_path):
+    waves = made(Spec("world", "wave", points=24, frames=10), 2)
+    mppde.write(tmp_path / "WE_train_WE1.h5", [waves], "train")
+    assert looking.verify(str(tmp_path)).faults == ()
+
+
 def test_what_holds_no_trajectories_is_said(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
     assert looking.recognise_fields(tmp_path) == ()

@@ -29,7 +29,8 @@ def inspect(path: str, kind: str | None = None) -> inspection.Report | EpisodeRe
     sets = recognise_fields(path) if kind in (None, _KIND) else ()
     if sets or kind == _KIND:
         return _inspected(path, _some(path, sets))
-    return inspection.inspect(None if path == "digits" else path, kind="digits" if path == "digits" else kind)
+    where, kind = _named(path, kind)
+    return inspection.inspect(where, kind=kind)
 
 
 def verify(
@@ -39,9 +40,13 @@ def verify(
     sets = recognise_fields(path) if kind in (None, _KIND) else ()
     if sets or kind == _KIND:
         return _verified(path, _some(path, sets), progress)
-    return verification.verify(
-        None if path == "digits" else path, kind="digits" if path == "digits" else kind, progress=progress
-    )
+    where, kind = _named(path, kind)
+    return verification.verify(where, kind=kind, progress=progress)
+
+
+def _named(path: str, kind: str | None) -> tuple[str | None, str | None]:
+    """'digits' is a kind of data, not a path."""
+    return (None, "digits") if path == "digits" else (path, kind)
 
 
 def _some(path: str, sets: tuple[FieldSet, ...]) -> tuple[FieldSet, ...]:
@@ -111,8 +116,9 @@ def _sets(root: Path, names: list[str]) -> Iterator[FieldSet]:
     for equation, stem in lpsda.STEMS.items():
         if splits := _of(stem, names):
             yield FieldSet("lpsda", splits, {**here, "equation": equation})
-    if any(_of(stem, names) for stem in mppde.STEMS.values()):
-        yield FieldSet("mp-pde", tuple(s for stem in mppde.STEMS.values() for s in _of(stem, names)), here)
+    several = {split for stem in mppde.STEMS.values() for split in _of(stem, names)}
+    if several:
+        yield FieldSet("mp-pde", tuple(split for split in _SPLITS if split in several), here)
     parsed = [smoke.Name.parse(name) for name in names]
     if any(parsed) and root.is_dir():
         yield FieldSet("pdearena", tuple(s for s in _SPLITS if any(name and name.split == s for name in parsed)), here)
@@ -120,8 +126,7 @@ def _sets(root: Path, names: list[str]) -> Iterator[FieldSet]:
         yield FieldSet("well", splits, here)
 
 
-def _of(stem: str, names: Iterable[str]) -> tuple[str, ...]:
-    names = list(names)
+def _of(stem: str, names: list[str]) -> tuple[str, ...]:
     return tuple(s for s in _SPLITS if any(name.startswith((f"{stem}_{s}_", f"{stem}_{s}.")) for name in names))
 
 
@@ -172,7 +177,7 @@ def _verified(
         for i in range(len(source)):
             done += 1
             try:
-                field = source.fields([i])[0].check()
+                field = source.fields([i])[0]
             except (DataError, OSError) as error:
                 faults.append(f"{split} {i}: {error}")
                 continue

@@ -135,7 +135,8 @@ def _hopf_one(u: Tensor, time: Tensor, length: float, nu: float) -> Tensor:
         stride = max(1, int(_STEP * narrow / step))
         node = torch.arange(-(reach // stride), reach // stride + 1, device=u.device) * stride
         distance = node.to(u.dtype) * step
-        weigh = _weighed_by_products if u.device.type == "cpu" and spread / (2 * nu) < _RANGE else _weighed
+        quick = u.device.type == "cpu" and u.dtype == torch.float64 and spread / (2 * nu) < _RANGE
+        weigh = _weighed_by_products if quick else _weighed
         out.append(weigh(fine[factor] / (2 * nu), distance.square() / (4 * nu * t), distance, node, factor, points) / t)
     return torch.stack(out)
 

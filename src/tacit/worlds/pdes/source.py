@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import weakref
@@ -206,7 +207,11 @@ class StoredTrajectories:
                 counts.append(len(member(group, "dt", one)))
         self._ends = np.cumsum(counts)
         self._kept = _Kept(int(self._ends[-1]), self._load, memory)
-        self.facts = facts_of(self._field(0, slice(0, 1)))
+
+    @functools.cached_property
+    def facts(self) -> Facts:
+        """Of the first trajectory, read when they are first asked for: the rest of a file may be looked at where that one is broken."""
+        return facts_of(self._field(0, slice(0, 1)))
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
