@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,21 @@ def write_video(
 @pytest.fixture
 def film():
     return write_video
+
+
+@pytest.fixture
+def cut_in_a_frame():
+    """Cuts a video's file off in the middle of a frame: where frames end depends on the processor that encoded them."""
+
+    def cut(path: Path) -> None:
+        import av
+
+        with av.open(str(path)) as file:
+            packets = sorted((packet.pos, packet.size) for packet in file.demux(video=0) if packet.size)
+        start, size = packets[len(packets) // 2]
+        os.truncate(path, start + size - 1)
+
+    return cut
 
 
 def greys(frames) -> list[int]:

@@ -66,10 +66,10 @@ def test_a_folder_of_pictures_is_a_video(write, tmp_path):
     assert refused(tmp_path / "f") == "its frame 00003.png has another size than the first"
 
 
-def test_broken_files_say_what_is_wrong(film, tmp_path):
+def test_broken_files_say_what_is_wrong(film, cut_in_a_frame, tmp_path):
     whole = film(tmp_path / "whole.mp4", first=True).read_bytes()
     cut, spoilt = tmp_path / "cut.mp4", tmp_path / "spoilt.mp4"
-    cut.write_bytes(whole[: len(whole) * 3 // 4])
+    cut.write_bytes(whole), cut_in_a_frame(cut)
     assert "it is damaged behind frame" in refused(cut) and refused(cut, read=False) == refused(cut)
     spoilt.write_bytes(whole[: len(whole) // 2] + bytes(400) + whole[len(whole) // 2 + 400 :])
     assert "damaged" in refused(spoilt)
