@@ -6,19 +6,22 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tacit.core.spec import Spec
+from tacit.core.values import Facts
 from tacit.models import packing
 from tacit.models.packing import Segments
 from tacit.models.transformer import Block, run_blocks
 
 
-@pytest.mark.parametrize("path", ["_one_by_one", "_padded"])
+@pytest.mark.parametrize("path", ["_by_length", "_padded"])
 def test_every_sample_attends_to_itself_alone(rng, path):
-    lengths = (3, 1, 5)
+    lengths = (3, 1, 1, 5)
     segments = Segments.of(torch.arange(5) < torch.tensor(lengths)[:, None])
-    q, k, v = torch.randn(3, 1, 2, 9, 4, generator=rng)
+    q, k, v = torch.randn(3, 1, 2, 10, 4, generator=rng)
     mixed = getattr(packing, path)(q, k, v, segments)
     alone = [
-        F.scaled_dot_product_attention(*(x[:, :, at : at + n] for x in (q, k, v))) for at, n in ((0, 3), (3, 1), (4, 5))
+        F.scaled_dot_product_attention(*each)
+        for each in zip(*(x.split(lengths, dim=2) for x in (q, k, v)), strict=True)
     ]
     torch.testing.assert_close(mixed, torch.cat(alone, dim=2))
 
@@ -54,3 +57,27 @@ def test_a_sample_skips_a_branch_with_all_its_tokens():
     moved = (run_blocks([block], x, None, segments, False) - x).abs().amax(dim=2) > 0
     both_skipped = ~moved.any(dim=1)
     assert torch.equal(moved.all(dim=1), moved.any(dim=1)) and 0 < int(both_skipped.sum()) < 25  # a quarter, of 40
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"positions": "rope"},
+        {"pooling": "class", "class_token": True},
+        {"positions": "rope", "class_token": True, "save_memory": True},
+    ],
+)
+def test_several_sets_of_tokens_by_one_pass_are_each_by_its_own(rng, how):
+    torch.manual_seed(0)
+    settings = {"patch": 4, "width": 24, "depth": 2, "heads": 2, "pooling": "mean", "class_token": False, **how}
+    vit = Spec("encoder", "vit", **settings).resolve().build(Facts(channels=2, shape=(16, 16)))
+    x = torch.randn(3, 2, 16, 16, generator=rng)
+    keeps = [torch.rand(3, 16, generator=rng).argsort(dim=1)[:, :n] for n in (5, 9, 9, 1)]
+    slopes = []
+    for found in (vit.together(x, keeps), [vit(x, keep) for keep in keeps]):
+        vit.zero_grad()
+        values = [value for features in found for value in (features.pooled, features.tokens)]
+        sum(value.square().sum() * (i + 1) for i, value in enumerate(values)).backward()
+        slopes.append([*values, *(p.grad for p in vit.parameters())])
+    for a, b in zip(*slopes, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)

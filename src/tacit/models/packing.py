@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,34 +24,41 @@ __all__ = ["Segments", "packed_attention"]
 
 @dataclass(frozen=True)
 class Segments:
-    """Where the samples of a packed row end: `real` is True at the tokens of a padded batch [n t] that are no fillings."""
+    """Where the samples of a packed row end."""
 
-    real: Bool[Tensor, "n t"]
     lengths: tuple[int, ...]  # one sample each, of the tokens that are real
+    real: Bool[Tensor, "n t"] | None = None  # True at the tokens of a padded batch that are no fillings
 
     @staticmethod
     def of(real: Bool[Tensor, "n t"]) -> Segments:
         """The segments of a padded batch."""
-        return Segments(real, tuple(real.sum(dim=1).tolist()))
+        return Segments(tuple(real.sum(dim=1).tolist()), real)
+
+    @staticmethod
+    def joined(batches: Sequence[Float[Tensor, "n t *s"]]) -> Segments:
+        """The segments of several full batches, one after the other."""
+        return Segments(tuple(x.shape[1] for x in batches for _ in range(len(x))))
 
     def pack(self, x: Float[Tensor, "n t *s"]) -> Float[Tensor, "1 T *s"]:
-        """The real tokens of all samples in one row."""
+        """The real tokens of all samples of a padded batch in one row."""
         return x[self.real][None]
 
     def unpack(self, x: Float[Tensor, "1 T *s"]) -> Float[Tensor, "n t *s"]:
         """Back to a padded batch, zero at fillings."""
-        return x.new_zeros(*self.real.shape, *x.shape[2:]).index_put((self.real,), x[0])
+        real: Any = self.real
+        return x.new_zeros(*real.shape, *x.shape[2:]).index_put((real,), x[0])
 
 
 def packed_attention(
     q: Float[Tensor, "1 h T e"], k: Float[Tensor, "1 h T e"], v: Float[Tensor, "1 h T e"], segments: Segments
 ) -> Float[Tensor, "1 h T e"]:
-    """Attention of every sample to itself: sample by sample on the CPU, elsewhere by one masked call on a padded copy.
+    """Attention of every sample to itself: neighbours of one length by one call, on the CPU and of full batches.
 
-    On CUDA in narrow formats by one call of torch's attention over rows of unequal length, where this torch has it.
+    Padded batches elsewhere: by one masked call on a padded copy, or, on CUDA in narrow formats, by one call of torch's attention over rows
+    of unequal length, where this torch has it.
     """
-    if q.device.type == "cpu":
-        return _one_by_one(q, k, v, segments)
+    if segments.real is None or q.device.type == "cpu":
+        return _by_length(q, k, v, segments)
     narrow = q.is_cuda and q.dtype in (torch.float16, torch.bfloat16)
     return _unequal(q, k, v, segments) if narrow and _has_unequal() else _padded(q, k, v, segments)
 
@@ -60,9 +68,13 @@ def _has_unequal() -> bool:
     return importlib.util.find_spec("torch.nn.attention.varlen") is not None  # torch 2.10 and later
 
 
-def _one_by_one(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
-    parts = (x.split(segments.lengths, dim=2) for x in (q, k, v))
-    return torch.cat([F.scaled_dot_product_attention(*each) for each in zip(*parts, strict=True)], dim=2)
+def _by_length(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
+    runs = [(len(list(same)), t) for t, same in itertools.groupby(segments.lengths)]
+    found = []
+    for (n, t), *parts in zip(runs, *(x.split([n * t for n, t in runs], dim=2) for x in (q, k, v)), strict=True):
+        mixed = F.scaled_dot_product_attention(*(x[0].unflatten(1, (n, t)).transpose(0, 1) for x in parts))
+        found.append(mixed.transpose(0, 1).flatten(1, 2)[None])
+    return torch.cat(found, dim=2)
 
 
 def _unequal(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
@@ -77,5 +89,6 @@ def _unequal(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
 
 def _padded(q: Tensor, k: Tensor, v: Tensor, segments: Segments) -> Tensor:
     q, k, v = (segments.unpack(x.transpose(1, 2)).transpose(1, 2) for x in (q, k, v))
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=segments.real[:, None, None, :])
+    real: Any = segments.real
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=real[:, None, None, :])
     return segments.pack(mixed.transpose(1, 2)).transpose(1, 2)

@@ -117,9 +117,9 @@ def run_blocks(
 ) -> Tensor:
     """The blocks one after the other; `save_memory` keeps only the inputs of blocks and computes the rest again backwards.
 
-    With Segments as the mask x [n t d] is packed: fillings are not computed and come back as zeros.
+    With Segments of a padded batch as the mask x [n t d] is packed: fillings are not computed and come back as zeros.
     """
-    if isinstance(mask, Segments):
+    if isinstance(mask, Segments) and mask.real is not None:
         if rotary is not None:
             rotary = mask.pack(rotary.expand(len(x), *rotary.shape[-3:]))
         return mask.unpack(_run(blocks, mask.pack(x), rotary, mask, save_memory))

@@ -120,21 +120,21 @@ class MaskedPrediction(nn.Module):
         mask_index: int = 0,
         padded: bool = False,
         packed: bool = False,
+        features: Features | None = None,
     ) -> Float[Tensor, "n b m o"]:
         """What is thought to stand at `target`, from the tokens of x in `context` alone.
 
-        `padded`: ids of -1 are fillings; `packed`: fillings are not computed.
+        `padded`: ids of -1 are fillings; `packed`: fillings are not computed. `features`: the encoder's of the context, if they are known.
         """
         if self.mask_token is not None:
             total = self._total(x)
             hidden = torch.ones(len(x), total + 1, dtype=torch.bool, device=x.device)
             hidden = hidden.scatter(1, context.where(context >= 0, total), False)[:, :total]
-            features = self.encoder(x, mask=hidden, token=self.mask_token)
-            out = self.predictor(features.tokens, target.flatten(1))
+            out = self.predictor(self.encoder(x, mask=hidden, token=self.mask_token).tokens, target.flatten(1))
             return out.unflatten(1, target.shape[1:])  # type: ignore[no-any-return]
-        features = self.encoder(x, context, padded=padded, packed=packed)
-        tokens, at, blocks = features.tokens, context, target.shape[1]
-        extra = features.pooled[:, None] if self.encoder.pooling == "class" else None
+        found: Any = features or self.encoder(x, context, padded=padded, packed=packed)
+        tokens, at, blocks = found.tokens, context, target.shape[1]
+        extra = found.pooled[:, None] if self.encoder.pooling == "class" else None
         if blocks > 1:
             tokens, at = (value.repeat_interleave(blocks, dim=0) for value in (tokens, at))
             extra = None if extra is None else extra.repeat_interleave(blocks, dim=0)
@@ -169,12 +169,16 @@ class MaskedPrediction(nn.Module):
                 "views and the encoder the same patch and tubelet"
             )
         wanted = self.target(x)
+        masks = range(sum(name.startswith("context.") for name in how))
+        contexts, targets = ([how[f"{kind}.{i}"] for i in masks] for kind in ("context", "target"))
+        padded, packed = "lengths.0" in how, "packed.0" in how
+        at_once = len(masks) > 1 and not padded and self.hidden == "dropped"
+        seen = self.encoder.together(x, contexts) if at_once else [None] * len(masks)
         errors, spreads = [], []
-        for i in range(sum(name.startswith("context.") for name in how)):
-            at, padded = how[f"target.{i}"], f"lengths.{i}" in how
-            index = i if self.token_each else 0
-            packed = f"packed.{i}" in how
-            predicted = self.predict(x, how[f"context.{i}"], at, mask_index=index, padded=padded, packed=packed).float()
+        for i, context, at, features in zip(masks, contexts, targets, seen, strict=True):
+            predicted = self.predict(
+                x, context, at, mask_index=i if self.token_each else 0, padded=padded, packed=packed, features=features
+            ).float()
             error = self._error(predicted, _at(wanted, at).float())
             if padded:  # each sample counts alike, however many of its tokens are real
                 real = (at >= 0).to(error.dtype)
