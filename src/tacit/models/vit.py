@@ -262,16 +262,11 @@ class ViT(nn.Module):
     def together(self, x: Float[Tensor, "n c *s"], keeps: Sequence[Int[Tensor, "n k"]]) -> list[Features]:
         """`forward` for each of several sets of tokens of the same samples, by one pass through the blocks."""
         sets = [self.tokens(x, keep) for keep in keeps]
-        turns = [self.rotary(x, keep) for keep in keeps]
+        turns = [turn.flatten(0, 1) for keep in keeps if (turn := self.rotary(x, keep)) is not None]
+        rotary = torch.cat(turns)[None] if turns else None
         row = torch.cat([tokens.flatten(0, 1) for tokens in sets])[None]
-        rotary = (
-            torch.cat([turn.flatten(0, 1) for turn in turns if turn is not None])[None]
-            if self.positions == "rope"
-            else None
-        )
         row = run_blocks(self.blocks, row, rotary, Segments.joined(sets), self.save_memory and self.training)
-        row = self.norm(row)
-        split = row[0].split([len(tokens) * tokens.shape[1] for tokens in sets])
+        split = self.norm(row)[0].split([len(tokens) * tokens.shape[1] for tokens in sets])
         found = [part.unflatten(0, tokens.shape[:2]) for part, tokens in zip(split, sets, strict=True)]
         return [Features(self._pool(tokens), self._patches(tokens)) for tokens in found]
 
