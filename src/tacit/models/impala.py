@@ -57,16 +57,21 @@ class Impala(nn.Module):
     def forward(self, x: Float[Tensor, "n c h w"], keep: Tensor | None = None) -> Features:
         """Pooled features [n dim]; there are no tokens."""
         demand_all_tokens("impala", keep)
-        return Features(self._flat(self.stacks(x)))
+        return Features(self._flat(self.stacks(_laid(x))))
 
     def layers(self, x: Float[Tensor, "n c h w"], which: Sequence[str]) -> list[Tensor]:
         """Mean over places of the named stacks; 'norm' is the feature itself."""
         stages = dict(zip(self.layer_names(), (*self.stacks, self._flat), strict=True))
-        return run(stages, x, which, lambda y: y.mean(dim=(2, 3)) if y.ndim == 4 else y)
+        return run(stages, _laid(x), which, lambda y: y.mean(dim=(2, 3)) if y.ndim == 4 else y)
 
     def layer_names(self) -> list[str]:
         """From the pixels to the features."""
         return [*(f"stacks.{i}" for i in range(len(self.stacks))), "norm"]
+
+
+def _laid(x: Tensor) -> Tensor:
+    """Channels last on a processor, whose pools and narrow convolutions take half the time then."""
+    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x
 
 
 class _Block(nn.Module):
