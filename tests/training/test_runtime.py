@@ -1,3 +1,7 @@
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 from standins import Noisy, Pictures, Tiny, recipe
@@ -44,6 +48,35 @@ def test_threads_are_set_and_put_back():
         assert torch.get_num_threads() == before + 1
         assert (runtime.leads, runtime.sharded, runtime.ranks.size) == (True, False, 1)
     assert torch.get_num_threads() == before
+
+
+_BLOCKS = """
+import resource, torch
+from tacit.core.recipe import Machine
+from tacit.training.runtime import enter_runtime
+
+def cleared(steps):  # blocks of 64 MiB, more than glibc ever keeps by itself, that the system had to give anew
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(steps):
+        torch.ones(16 << 20)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize() / (64 << 20)
+
+def held():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize() / (64 << 20)
+
+first = cleared(10)
+with enter_runtime(Machine(device="cpu")):
+    print(first, cleared(100), held(), end=" ")
+print(held())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library keeps memory by rules of its own")
+def test_memory_stays_with_the_process_between_steps_and_goes_back_at_the_end():
+    said = subprocess.run([sys.executable, "-c", _BLOCKS], capture_output=True, text=True, check=True).stdout
+    before, within, held, after = map(float, said.split())
+    assert before > 9 and within < 20  # of 10 and of 100: the first ones leave remainders between them
+    assert after < held - 0.9
 
 
 @pytest.mark.parametrize(
