@@ -86,6 +86,20 @@ def test_computed_samples_are_made_on_the_device_from_their_ids_alone():
     assert same([(0, [there[3]])], taken(plan, (3, 4)))
     assert isinstance(Computed(), Makes) and not isinstance(source, Makes)
 
+    class Drawn(Computed):
+        def __init__(self, epoch=-1):
+            self.epoch = epoch
+
+        def at(self, seed, epoch):
+            return Drawn(epoch)
+
+        def make(self, ids):
+            assert self.epoch == plan.at(3)[0]
+            return super().make(ids)
+
+    there = feed._There(Drawn(), Noisy(), plan, torch.device("cpu"))
+    assert same([(0, [there[3]])], taken(plan, (3, 4)))
+
 
 def test_tensors_are_aligned_so_that_arithmetic_repeats():
     class Crooked(Noisy):

@@ -207,6 +207,15 @@ def test_splits_and_layouts_of_a_source():
         train.read([5])
 
 
+def test_fresh_clips_are_new_in_every_epoch_and_those_of_a_longer_source():
+    fresh, recorded, longer = RoomClips(count=3, fresh=True), RoomClips(count=3), RoomClips(count=9)
+    for epoch in range(3):
+        found, wanted = fresh.at(5, epoch).read([0, 2]), longer.read([3 * epoch, 3 * epoch + 2])
+        assert torch.equal(found.views["image"].data, wanted.views["image"].data)
+        assert torch.equal(found.action, wanted.action) and found.ids.tolist() == [0, 2]
+    assert recorded.at(5, 2) is recorded and fresh.at(5, 0) is fresh
+
+
 def test_bad_tasks_and_actions_are_refused():
     layouts, key = fixed_layouts(1), torch.tensor([0])
 

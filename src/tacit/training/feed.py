@@ -85,16 +85,17 @@ class _Maker(Dataset[Batch]):
             (-1, source) if isinstance(source, Draws) else None
         )  # the epoch whose samples are drawn, and its source
 
-    def _raw(self, epoch: int, rows: NDArray[np.int64]) -> Batch:
+    def _of(self, epoch: int) -> Any:
+        """The source as this epoch reads it."""
         if self._drawn is None:
-            return self.source.read(rows)
+            return self.source
         if self._drawn[0] != epoch:
             self._drawn = (epoch, self.source.at(self.plan.seed, epoch))  # type: ignore[attr-defined]
-        return self._drawn[1].read(rows)
+        return self._drawn[1]
 
     def __getitem__(self, item: int) -> Batch:
         epoch, rows = self.plan.at(item)
-        return _settled(self.views(self._raw(epoch, rows), self.plan.seed, epoch))
+        return _settled(self.views(self._of(epoch).read(rows), self.plan.seed, epoch))
 
 
 class _Resident(_Maker):
@@ -121,11 +122,11 @@ class _There(_Maker):
 
     def __init__(self, source: Makes, views: Views, plan: Plan, device: torch.device) -> None:
         super().__init__(source, views, plan)  # type: ignore[arg-type]
-        self.make, self.device = source.make, device
+        self.device = device
 
     def __getitem__(self, item: int) -> Batch:
         epoch, rows = self.plan.at(item)
-        return self.views(self.make(torch.from_numpy(rows).to(self.device)), self.plan.seed, epoch)
+        return self.views(self._of(epoch).make(torch.from_numpy(rows).to(self.device)), self.plan.seed, epoch)
 
 
 class _Worker(_Maker):

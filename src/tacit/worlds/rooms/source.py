@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ class RoomClips:
 
     frames: 17 as published, 90 for long roll-outs. crossing, turn: see `trajectories.Policy`. layout: one of all 1125 for each
     clip, or fixed: EB-JEPA (32, 18), PLDM (32, 10). rule: the dynamics; published data stay put where the environment bounces.
+    fresh: new clips in every epoch of training, as EB-JEPA draws them (PLDM's are recorded once); those of epoch e are the samples
+    e * count and on of a longer source.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class RoomClips:
         turn: Annotated[float, Gt(0)] = 0.2,
         layout: Literal["random", "eb-jepa", "pldm"] = "random",
         rule: Literal["stay-put", "bounce"] = "stay-put",
+        fresh: bool = False,
         split: str = "train",
         seed: Annotated[int, Ge(0)] = 0,
     ) -> None:
@@ -56,6 +60,7 @@ class RoomClips:
         self._count, self._frames, self._rule, self._layout = count, frames, rule, layout
         self._policy = Policy(crossing=crossing, turn=turn)
         self._seed, self._split = seed, split
+        self._fresh, self._before = fresh, 0
         self._table: Walks | None = None
         self._settings = [1, count, frames, crossing, turn, layout, rule, split, seed]
         self.facts = Facts(
@@ -71,8 +76,16 @@ class RoomClips:
         return self._count
 
     def digest(self) -> str:
-        """Changes with every setting."""
+        """Changes with every setting but `fresh`."""
         return hashlib.sha256(json.dumps(self._settings).encode()).hexdigest()[:16]
+
+    def at(self, seed: int, epoch: int) -> RoomClips:  # noqa: ARG002  (the data have a seed of their own)
+        """The clips of this epoch: these, or new ones where `fresh`."""
+        if not self._fresh or not epoch:
+            return self
+        other = copy.copy(self)
+        other._before, other._table = epoch * self._count, None
+        return other
 
     def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
         """The clips of these indices, all made in one pass."""
@@ -94,7 +107,10 @@ class RoomClips:
         """The whole trajectories, 90 actions each, whose windows are the samples of these ids (int64 [n])."""
         doors = {"eb-jepa": 18, "pldm": 10}
         layouts = fixed_layouts(len(ids), door=doors[self._layout]) if self._layout in doors else None
-        return walks(keys(ids, self._seed, "rooms", self._split), self._policy, layouts, self._rule)
+        return walks(self._keys(ids), self._policy, layouts, self._rule)
+
+    def _keys(self, ids: Tensor) -> Tensor:
+        return keys(self._before + ids, self._seed, "rooms", self._split)
 
     def _made(self, ids: Tensor) -> Walks:
         """The walks of these ids; of a source of moderate size all are made at the first call on a device, in a few seconds."""
@@ -112,7 +128,7 @@ class RoomClips:
 
     def make(self, ids: Tensor) -> Batch:
         """The clips of these ids (int64 [n]) on the device of the ids, unchecked: the path for a GPU."""
-        key, made = keys(ids, self._seed, "rooms", self._split), self._made(ids)
+        key, made = self._keys(ids), self._made(ids)
         first = (uniform(key, WINDOW) * max(1, ACTIONS - self._frames + 1)).long()
         at = (first.unsqueeze(-1) + torch.arange(self._frames, device=ids.device)).unsqueeze(-1).expand(-1, -1, 2)
         position, action = made.positions.gather(1, at), made.actions.gather(1, at)
