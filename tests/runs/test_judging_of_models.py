@@ -13,6 +13,7 @@ from tacit import runs
 from tacit.core.errors import CheckpointError, DataError, RecipeError
 from tacit.core.values import Facts
 from tacit.models import outside
+from tacit.ops.spectrum import rankme
 from tacit.runs import target as targets
 
 
@@ -58,6 +59,19 @@ def test_features_in_groups_are_judged_by_lidar_too(tmp_path):
     np.save(tmp_path / "plain.npy", z[:, 0].numpy())
     (scores,) = runs.judge(tmp_path / "plain.npy").scores.values()
     assert not [score for score in scores if score.protocol.startswith("lidar")]
+
+
+def test_a_large_source_is_judged_by_an_even_share_of_its_samples(transformers_folder):
+    folder, settings = transformers_folder[0], ["data=digits", "data.channels=3", "data.split=test"]
+    found = targets.load(folder, settings)
+    features = found.features(found.source()).layers["pooled"]
+    (scores,) = runs.judge(folder, settings, count=50).scores.values()
+    (whole,) = runs.judge(folder, settings).scores.values()
+    at = np.linspace(0, len(features) - 1, 50).astype(int)
+    assert [score.n for score in (scores[0], whole[0])] == [50, len(features)]
+    assert scores[0].value == pytest.approx(rankme(torch.linalg.svdvals(features[at].double())), rel=1e-4)
+    with pytest.raises(DataError, match=r"^count: a spread needs at least 2 samples, found 1$"):
+        runs.judge(folder, settings, count=1)
 
 
 def test_a_timm_folder_gives_timms_features_and_normalisation(timm_folder):

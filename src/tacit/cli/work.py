@@ -131,6 +131,9 @@ def judge(
         int | None,
         typer.Option(help="Augmented views of a sample for LiDAR: 10 of a run by default, 0 for none; the paper: 50."),
     ] = None,
+    count: Annotated[
+        int, typer.Option(help="Samples to embed at most, evenly spaced; RankMe's paper: 25,600.", min=2)
+    ] = 25_600,
     with_: With = None,
     as_json: Json = False,
 ) -> None:
@@ -138,7 +141,7 @@ def judge(
     from tacit import runs
 
     use(with_)
-    found = runs.judge(target, overrides or (), augmentations=augmentations)
+    found = runs.judge(target, overrides or (), augmentations=augmentations, count=count)
     emit(found.to_plain(), as_json, found.text())
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tacit.core.errors import DataError
 from tacit.core.protocols import Source
-from tacit.core.values import Score
+from tacit.core.values import Batch, Score
 from tacit.judging import Panel, ViewPanel
 from tacit.reports import Scores
 from tacit.runs import target as targets
@@ -25,6 +27,26 @@ from tacit.training.runtime import choose_device
 __all__ = ["Judgement", "judge", "judge_run", "read_judgement"]
 
 _AUGMENTATIONS, _VIEWED = 10, 1000  # views of a sample, samples
+_COUNT = 25_600  # the samples of arXiv 2210.02885
+
+
+class _Some:
+    """At most `count` samples of a source, evenly spaced."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        self._source, self._at = source, evenly(len(source), count)
+        self.facts = source.facts
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def digest(self) -> str:
+        """Changes with the source and with the count."""
+        return f"{self._source.digest()}-{len(self)}"
+
+    def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
+        """The samples that stand at these places among the chosen ones."""
+        return self._source.read(self._at[np.asarray(indices, dtype=np.int64)])
 
 
 @dataclass(frozen=True)
@@ -46,8 +68,12 @@ class Judgement:
         return Scores(self.scores).to_text().rstrip()
 
 
-def judge(path: str | Path, overrides: Iterable[str] = (), *, augmentations: int | None = None) -> Judgement:
+def judge(
+    path: str | Path, overrides: Iterable[str] = (), *, augmentations: int | None = None, count: int = _COUNT
+) -> Judgement:
     """Judge a run (beside its untrained twin), an outside model with data, or a file of features [n d] or, grouped, [n q d].
+
+    Of data at most `count` samples are embedded, evenly spaced: the paper's 25,600 by default. Of a file all rows are taken.
 
     LiDAR and alignment need `augmentations` views of at most 1,000 samples: 10 of a run by default (the paper takes 50), none of an
     outside model, whose augmentations are not known; 0 leaves them out. In a file the q views of each sample stand together.
@@ -68,7 +94,10 @@ def judge(path: str | Path, overrides: Iterable[str] = (), *, augmentations: int
         raise DataError(
             f"augmentations: LiDAR compares at least 2 views of a sample, found {q}: use 2 or more, or 0 for none"
         )
-    embeddings = {name: model.embeddings(source) for name, model in models.items()}
+    if count < 2:
+        raise DataError(f"count: a spread needs at least 2 samples, found {count}")
+    some = _Some(source, count) if len(source) > count else source
+    embeddings = {name: model.embeddings(some) for name, model in models.items()}
     return _judgement(embeddings, {name: _viewed(model, source, q) for name, model in models.items()} if q else {})
 
 
