@@ -62,7 +62,7 @@ class RoomClips:
         self._seed, self._split = seed, split
         self._fresh, self._before = fresh, 0
         self._table: Walks | None = None
-        self._settings = [1, count, frames, crossing, turn, layout, rule, split, seed]
+        self._settings = [2, count, frames, crossing, turn, layout, rule, fresh, split, seed]
         self.facts = Facts(
             channels=2,
             shape=(frames, SIZE, SIZE),
@@ -76,7 +76,7 @@ class RoomClips:
         return self._count
 
     def digest(self) -> str:
-        """Changes with every setting but `fresh`."""
+        """Changes with every setting."""
         return hashlib.sha256(json.dumps(self._settings).encode()).hexdigest()[:16]
 
     def at(self, seed: int, epoch: int) -> RoomClips:  # noqa: ARG002  (the data have a seed of their own)
