@@ -31,6 +31,7 @@ from torch import nn
 
 from tacit.planning import CEM, Agent, Bounds, goal_energy, squared
 from tacit.runs.planning import PlanSettings
+from tacit.training.runtime import narrowed
 from tacit.worlds.rooms import Rooms, baselines, normalise, path_length, play, random_tasks, roll
 from tacit.worlds.rooms.draws import keys
 from tacit.worlds.rooms.source import RoomClips
@@ -128,8 +129,9 @@ class Predictor(nn.Module):
             given = nn.functional.linear(action, gru.weight_ih_l0, gru.bias_ih_l0)
             hidden = nn.functional.linear(state, gru.weight_hh_l0, gru.bias_hh_l0)
             (ir, iz, i), (hr, hz, h) = given.chunk(3, 1), hidden.chunk(3, 1)
-            new = torch.addcmul(i, torch.sigmoid(ir + hr), h).tanh()
-            state = self.final_ln(torch.lerp(new, state, torch.sigmoid(iz + hz)))
+            new, keep = torch.addcmul(i, torch.sigmoid(ir + hr), h), torch.sigmoid(iz + hz)
+            new, keep = new.to(state.dtype).tanh(), keep.to(state.dtype)
+            state = self.final_ln(torch.lerp(new, state, keep))
             states.append(state)
         return state.unsqueeze(1) if last else torch.stack(states, 1)
 
@@ -146,18 +148,13 @@ def rollouts(args) -> Runs:
     torch.manual_seed(0)
     model, state, goal = Predictor(512).eval(), torch.randn(1, 512), torch.randn(1, 512)
     actions = torch.randn(SAMPLES, HORIZON, 2)
-    half = Predictor(512).eval().bfloat16()
-    half.load_state_dict(model.state_dict())
 
-    def ours(net, dtype):
+    def ours(precision):
         with torch.no_grad():
-            rows = state.to(dtype).expand(SAMPLES, -1)
-            return squared(net(rows, actions.to(dtype)).float(), goal.unsqueeze(1))[:, 0]
+            imagine = narrowed(model, torch.device("cpu"), precision)
+            return squared(imagine(state.expand(SAMPLES, -1), actions), goal.unsqueeze(1))[:, 0]
 
-    runs: Runs = {
-        "tacit, fp32": (lambda: ours(model, torch.float32), 1),
-        "tacit, bf16": (lambda: ours(half, torch.bfloat16), 1),
-    }
+    runs: Runs = {f"tacit, {name}": (lambda name=name: ours(name), 1) for name in ("fp32", "bf16")}
     if args.eb_jepa:
         peer = eb_model()
         peer.predictor.load_state_dict(model.state_dict())
@@ -171,7 +168,7 @@ def rollouts(args) -> Runs:
                 )
                 return (seen[:, :, -1, 0, 0] - goal).square().mean(1)
 
-        gap = (theirs() - ours(model, torch.float32)).abs().max().item()
+        gap = (theirs() - ours("fp32")).abs().max().item()
         print(f"largest difference of the costs: {gap:.1e}")
         runs["eb_jepa's unroll"] = (theirs, 1)
     return runs

@@ -48,11 +48,10 @@ class GRU(nn.Module):
         """The state after one action, from `inputs` of it."""
         held = F.linear(state, self.rnn.weight_hh_l0, self.rnn.bias_hh_l0)
         (ir, iu, i), (hr, hu, h) = given.chunk(3, 1), held.chunk(3, 1)
-        new = torch.addcmul(i, torch.sigmoid(ir + hr), h).tanh()
-        keep = torch.sigmoid(iu + hu)
-        if new.dtype != state.dtype:  # under autocast the gates are narrower than the state
+        new, keep = torch.addcmul(i, torch.sigmoid(ir + hr), h), torch.sigmoid(iu + hu)
+        if new.dtype != state.dtype:  # under autocast; torch's tanh of a processor's bfloat16 takes five times as long
             new, keep = new.to(state.dtype), keep.to(state.dtype)
-        return torch.lerp(new, state, keep)
+        return torch.lerp(new.tanh(), state, keep)
 
     def forward(self, states: Float[Tensor, "n t d"], actions: Float[Tensor, "n t a"]) -> Float[Tensor, "n t d"]:
         """What follows each of the states under the action beside it."""

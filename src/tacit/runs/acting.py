@@ -30,7 +30,7 @@ from tacit.reports.episodes import filmstrip, movie, tiled
 from tacit.runs.build import Built
 from tacit.runs.environments import Environments
 from tacit.training.disk import write_json
-from tacit.training.runtime import choose_device
+from tacit.training.runtime import choose_device, narrowed
 
 __all__ = ["Acted", "EnvSettings", "Played", "act_in"]
 
@@ -47,7 +47,7 @@ class EnvSettings:
     what is seen after N random actions from the same start. success: 'auto' (success or is_success of info, else terminated), 'reward'
     (above 0), a key of info, or of a walked goal 'near:KEY:DISTANCE'; when: at the last step, or at any. steps: budget of an episode; 0
     takes the environment's own. repeat: of one action of the model; a model of blocks of actions gives all of them in turn. env: keywords
-    for making it.
+    for making it. precision: of the model's products.
     """
 
     planner: Annotated[Spec, Role("planner")] = _PLANNER
@@ -63,6 +63,7 @@ class EnvSettings:
     repeat: Annotated[int, Gt(0)] = 1
     env: dict[str, Any] | None = None
     device: str = "cpu"
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
@@ -218,6 +219,7 @@ def act_in(
 def _planned(built: Built, worlds: Environments, settings: EnvSettings, seed: int) -> Callable[[], Any]:
     system, device = built.system, choose_device(settings.device)
     system.to(device).eval()
+    look, imagine = (narrowed(call, device, settings.precision) for call in (system.encode, system.imagine))
     blocks = built.source.facts.action_dim // worlds.width
     space = worlds.envs[0].action_space
     ends: list[Any] = []
@@ -229,11 +231,11 @@ def _planned(built: Built, worlds: Environments, settings: EnvSettings, seed: in
     @torch.no_grad()
     def encode(pictures: Tensor) -> Tensor:
         seen: Any = built.views.plain(Batch({"image": View(pictures)}, torch.arange(len(pictures)))).views["image"].data
-        return system.encode(seen.to(device))  # type: ignore[no-any-return]
+        return look(seen.to(device))
 
     goal = encode(worlds.goals())
     agent = Agent(
-        planner, lambda _: goal_energy(system.imagine, encode(worlds.pictures()), goal, over=settings.over),
+        planner, lambda _: goal_energy(imagine, encode(worlds.pictures()), goal, over=settings.over),
         width=built.source.facts.action_dim, horizon=settings.horizon, problems=len(worlds.envs), execute=settings.execute,
         warm=settings.warm, seed=key(seed, "plan") >> 1, device=device,
     )  # fmt: skip

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from tacit.planning import Cost, GoalEnergy, goal_energy
+from tacit.planning.energies import Imagine
 from tacit.worlds.rooms import Rooms, roll
 
 __all__ = ["ModelCost", "Wary", "model_cost", "true_cost"]
@@ -19,14 +20,14 @@ _ROWS = 2000  # imagined at once: their gates stay in a processor's cache
 class ModelCost:
     """The goal's distance in the states that the model imagines, a few thousand rows at a time; tells what is imagined, as `GoalEnergy`."""
 
-    def __init__(self, system: Any, state: Tensor, goal: Tensor, over: Literal["sum", "last"] = "sum") -> None:
-        self._system, self._state, self._goal, self._over = system, state, goal, over
+    def __init__(self, imagine: Imagine, state: Tensor, goal: Tensor, over: Literal["sum", "last"] = "sum") -> None:
+        self._imagine, self._state, self._goal, self._over = imagine, state, goal, over
 
     def _parts(self, actions: Tensor) -> Iterable[tuple[GoalEnergy, Tensor]]:
         samples = len(actions) // len(self._state)
         some = max(1, _ROWS // samples)
         parts = zip(self._state.split(some), self._goal.split(some), actions.split(some * samples), strict=True)
-        return ((goal_energy(self._system.imagine, z, g, over=self._over), a) for z, g, a in parts)
+        return ((goal_energy(self._imagine, z, g, over=self._over), a) for z, g, a in parts)
 
     def __call__(self, actions: Tensor) -> Tensor:
         """[s] of actions [s h a]."""
@@ -38,12 +39,12 @@ class ModelCost:
 
     def toward(self, state: Tensor) -> ModelCost:
         """The distance to these states at the end of the actions."""
-        return ModelCost(self._system, self._state, state, "last")
+        return ModelCost(self._imagine, self._state, state, "last")
 
 
-def model_cost(system: Any, state: Tensor, goal: Tensor, over: Literal["sum", "last"] = "sum") -> ModelCost:
+def model_cost(imagine: Imagine, state: Tensor, goal: Tensor, over: Literal["sum", "last"] = "sum") -> ModelCost:
     """See `ModelCost`."""
-    return ModelCost(system, state, goal, over)
+    return ModelCost(imagine, state, goal, over)
 
 
 class Wary(ModelCost):

@@ -30,7 +30,7 @@ from tacit.runs.ensembles import fit_ensemble
 from tacit.runs.plan_costs import Wary, model_cost, true_cost
 from tacit.runs.plan_pictures import write_pictures
 from tacit.training.disk import write_json
-from tacit.training.runtime import choose_device
+from tacit.training.runtime import choose_device, narrowed
 from tacit.worlds.rooms import Outcome, Rooms, Tasks, path_length, play, random_tasks, scripted
 from tacit.worlds.rooms.draws import keys
 from tacit.worlds.rooms.episodes import CRITERIA
@@ -49,7 +49,7 @@ class PlanSettings:
     the next plan. over: the goal's distance summed over the plan, or at its end. warm: begin from the last plan, shifted.
     ensemble: predictors learned anew on the run's data (2 or more; 0: none), whose disagreement times `uncertainty` joins the cost.
     bound: longest action in pixels (the world's own 2.45; 5.6 is the longest that cannot pass a wall). steps: budget of an episode.
-    layout: that of the training data, or another.
+    layout: that of the training data, or another. precision: of the model's products; bf16 pays where the device multiplies it faster.
 
     EB-JEPA's evaluation: planner=mppi horizon=90 execute=1 bound=5.6 warm=false, or planner=cem planner.samples=200 planner.elites=20
     planner.iterations=20 planner.spread=1.5 horizon=90 execute=1 warm=false.
@@ -68,6 +68,7 @@ class PlanSettings:
     layout: Literal["data", "random", "eb-jepa", "pldm"] = "data"
     rule: Literal["bounce", "stay-put"] = "bounce"
     device: str = "cpu"
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     @staticmethod
     def check_settings(settings: Mapping[str, Any]) -> Iterable[str]:
@@ -281,22 +282,24 @@ def play_model(built: Built, tasks: Tasks, settings: PlanSettings, seed: int = 0
     """All tasks at once under plans of the learned model: one encoding an episode and plan, goals encoded once."""
     system, device = built.system, choose_device(settings.device)
     system.to(device).eval()
+    look, imagine = (narrowed(call, device, settings.precision) for call in (system.encode, system.imagine))
 
     @torch.no_grad()
     def encode(pictures: Tensor) -> Tensor:
         seen: Any = built.views.plain(Batch({"image": View(pictures)}, torch.arange(len(pictures)))).views["image"].data
-        return system.encode(seen.to(device))  # type: ignore[no-any-return]
+        return look(seen.to(device))
 
     goal = encode(Rooms(tasks).goal_picture())
 
     others = fit_ensemble(built, settings.ensemble, seed=seed) if settings.ensemble else []
+    voices = [narrowed(other.imagine, device, settings.precision) for other in others]
 
     def see(worlds: Rooms) -> Cost:
         state = encode(worlds.picture())
-        cost = model_cost(system, state, goal, settings.over)
-        if not others:
+        cost = model_cost(imagine, state, goal, settings.over)
+        if not voices:
             return cost
-        return Wary(cost, disagreement([other.imagine for other in others], state, weight=settings.uncertainty))
+        return Wary(cost, disagreement(voices, state, weight=settings.uncertainty))
 
     return _play(tasks, settings, see, seed, device)
 

@@ -19,7 +19,7 @@ from tacit.core.ranks import ALONE, Ranks, here
 from tacit.core.recipe import Machine
 from tacit.training.batchnorm import share_batchnorm
 
-__all__ = ["Runtime", "choose_device", "enter_runtime", "memory_kept"]
+__all__ = ["Runtime", "choose_device", "enter_runtime", "memory_kept", "narrowed"]
 
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _NOTHING = contextlib.nullcontext()
@@ -47,8 +47,7 @@ class Runtime:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """The context of a forward pass in the machine's number format."""
-        dtype = _DTYPES.get(self.machine.precision)
-        return torch.autocast(self.device.type, dtype) if dtype else _NOTHING
+        return _autocast(self.device, self.machine.precision)
 
     def scaler(self) -> torch.amp.GradScaler | None:
         """The gradient scaler that float16 needs, None for the wider formats."""
@@ -143,6 +142,23 @@ class Runtime:
         if result < 0:
             raise RunError("the leading process (rank 0) had to stop: its message says why")
         return result
+
+
+def narrowed(call: Callable[..., Tensor], device: torch.device, precision: str) -> Callable[..., Tensor]:
+    """`call` with its products in that number format and its answer in float32."""
+    if precision not in _DTYPES:
+        return call
+
+    def narrow(*given: Any) -> Tensor:
+        with _autocast(device, precision):
+            return call(*given).float()
+
+    return narrow
+
+
+def _autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[Any]:
+    dtype = _DTYPES.get(precision)
+    return torch.autocast(device.type, dtype) if dtype else _NOTHING
 
 
 def choose_device(name: str) -> torch.device:
