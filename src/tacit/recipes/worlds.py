@@ -13,8 +13,8 @@ def two_rooms() -> Recipe:
     """EB-JEPA's action-conditioned world model on Two Rooms (arXiv 2602.03604): IMPALA encoder, GRU, 12 epochs of 100,000 new clips.
 
     Aim: 97 % success on random layouts with MPPI, 96 % with CEM, 98 % on a fixed wall (20 episodes, criterion eb-jepa); without the
-    variance term 47 %, covariance 46 %, time similarity 61 %, inverse dynamics 1 %. 20 million frames: for a GPU, or two hours of a
-    processor that multiplies bf16 in matrix units and `data.frames=9`.
+    variance term 47 %, covariance 46 %, time similarity 61 %, inverse dynamics 1 %. 20 million frames: for a GPU, or, by the
+    rate of a part of it, two hours of two cores with matrix units for bf16 and `data.frames=9`.
     The public code clips the gradients of encoder and predictor apart, here their joint norm is clipped.
     """
     return Recipe(
