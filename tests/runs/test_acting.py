@@ -6,12 +6,14 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from tacit import recipes
 from tacit.core.errors import DataError, MissingExtraError, RecipeError, UnknownNameError
 from tacit.core.recipe import Checks, Machine
 from tacit.probing import read_records
 from tacit.runs import planning, train
+from tacit.systems.world_model import WorldModel
 from tacit.worlds import field
 
 gymnasium = pytest.importorskip("gymnasium")
@@ -111,6 +113,29 @@ def test_goals_after_a_walk_and_an_environment_that_cuts_short(run, tmp_path):
     told = [*QUICK, "planner.samples=64", "horizon=3", "goal=walk:2", "success=near:observation:0.5"]
     reached = planning.plan(run, "tacit-test/Line-v0", told, episodes=8, references=False, out=tmp_path / "near")
     assert reached.played["learned model"].rate.value > 0.7
+
+
+def test_bf16_reaches_an_environment_s_goals_as_well(run, tmp_path, monkeypatch):
+    imagine, narrow = WorldModel.imagine, []
+
+    def watched(self, z0, actions):
+        narrow.append(torch.is_autocast_enabled("cpu"))
+        return imagine(self, z0, actions)
+
+    monkeypatch.setattr(WorldModel, "imagine", watched)
+    for precision in ("fp32", "bf16"):
+        narrow.clear()
+        settings = [
+            "planner.samples=64",
+            "planner.elites=8",
+            "planner.iterations=4",
+            "horizon=3",
+            f"precision={precision}",
+        ]
+        acted = planning.plan(
+            run, "tacit-test/Line-v0", settings, episodes=12, references=False, out=tmp_path / precision
+        )
+        assert acted.played["learned model"].rate.value > 0.8 and set(narrow) == {precision == "bf16"}
 
 
 def test_the_camera_is_planned_in_beside_its_oracle_and_the_twin(tmp_path):
