@@ -85,19 +85,19 @@ def test_the_same_seed_gives_the_same_episodes_and_another_seed_others(run, tmp_
 def test_costs_of_many_rows_in_pieces_are_those_in_one(monkeypatch):
     built = build(tiny())
     state, goal, actions = torch.randn(3, 8), torch.randn(3, 8), torch.randn(12, 4, 2)
-    whole = planning.model_cost(built.system.imagine, state, goal)(actions)
+    whole = planning.ModelCost(built.system.imagine, state, goal)(actions)
     monkeypatch.setattr(plan_costs, "_ROWS", 5)
-    torch.testing.assert_close(planning.model_cost(built.system.imagine, state, goal)(actions), whole)
+    torch.testing.assert_close(planning.ModelCost(built.system.imagine, state, goal)(actions), whole)
 
 
 def test_plans_in_bf16_cost_nearly_what_they_cost_in_fp32(run, tmp_path):
     built, device = build(tiny()), torch.device("cpu")
     state, goal, actions = torch.randn(3, 8), torch.randn(3, 8), torch.randn(12, 4, 2)
     costs = [
-        planning.model_cost(narrowed(built.system.imagine, device, name), state, goal)(actions)
+        planning.ModelCost(narrowed(built.system.imagine, device, name), state, goal)(actions)
         for name in ("fp32", "bf16")
     ]
-    assert torch.equal(costs[0], planning.model_cost(built.system.imagine, state, goal)(actions))
+    assert torch.equal(costs[0], planning.ModelCost(built.system.imagine, state, goal)(actions))
     assert costs[1].dtype == torch.float32 and not torch.equal(*costs)
     torch.testing.assert_close(*costs, rtol=0.02, atol=0.02)
     found = [

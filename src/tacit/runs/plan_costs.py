@@ -12,7 +12,7 @@ from tacit.planning import Cost, GoalEnergy, goal_energy
 from tacit.planning.energies import Imagine
 from tacit.worlds.rooms import Rooms, roll
 
-__all__ = ["ModelCost", "Wary", "model_cost", "true_cost"]
+__all__ = ["ModelCost", "Wary", "true_cost"]
 
 _ROWS = 2000  # imagined at once: their gates stay in a processor's cache
 
@@ -40,11 +40,6 @@ class ModelCost:
     def toward(self, state: Tensor) -> ModelCost:
         """The distance to these states at the end of the actions."""
         return ModelCost(self._imagine, self._state, state, "last")
-
-
-def model_cost(imagine: Imagine, state: Tensor, goal: Tensor, over: Literal["sum", "last"] = "sum") -> ModelCost:
-    """See `ModelCost`."""
-    return ModelCost(imagine, state, goal, over)
 
 
 class Wary(ModelCost):

@@ -27,7 +27,7 @@ from tacit.runs.acting import EnvSettings, act_in
 from tacit.runs.build import Built, restore
 from tacit.runs.controllers import Controlled, fit_controller
 from tacit.runs.ensembles import fit_ensemble
-from tacit.runs.plan_costs import Wary, model_cost, true_cost
+from tacit.runs.plan_costs import ModelCost, Wary, true_cost
 from tacit.runs.plan_pictures import write_pictures
 from tacit.training.disk import write_json
 from tacit.training.runtime import choose_device, narrowed
@@ -296,7 +296,7 @@ def play_model(built: Built, tasks: Tasks, settings: PlanSettings, seed: int = 0
 
     def see(worlds: Rooms) -> Cost:
         state = encode(worlds.picture())
-        cost = model_cost(imagine, state, goal, settings.over)
+        cost = ModelCost(imagine, state, goal, settings.over)
         if not voices:
             return cost
         return Wary(cost, disagreement(voices, state, weight=settings.uncertainty))
