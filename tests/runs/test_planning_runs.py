@@ -15,7 +15,7 @@ from tacit.probing import read_records
 from tacit.runs import ensembles, plan_costs, planning, train
 from tacit.runs.build import build
 from tacit.training.runtime import narrowed
-from tacit.worlds.rooms import Rooms, path_length, random_tasks
+from tacit.worlds.rooms import Rooms, path_length, published_tasks, random_tasks
 from tacit.worlds.rooms.draws import keys
 
 QUICK = ["steps=12", "horizon=4", "execute=4", "planner.samples=8", "planner.elites=3", "planner.iterations=2"]
@@ -80,6 +80,23 @@ def test_the_same_seed_gives_the_same_episodes_and_another_seed_others(run, tmp_
         for i, s in enumerate((3, 3, 4))
     ]
     assert torch.equal(paths[0], paths[1]) and not torch.equal(paths[0], paths[2])
+
+
+def test_the_published_tasks_are_played_on_request(run, tmp_path):
+    settings = [*QUICK, "tasks=eb-jepa", "layout=random"]
+    planned = planning.plan(run, "rooms", settings, episodes=2, references=False, pictures=False, out=tmp_path)
+    told = published_tasks(2)
+    assert torch.equal(planned.tasks.goal, told.goal)
+    assert torch.equal(planned.outcomes["learned model"].path[:, 0], told.start)
+    assert read_records(tmp_path)[0].benchmark == "rooms-random-medium-bounce-eb-jepa@1"
+    fixed = planning.plan(run, "rooms", [*QUICK, "tasks=eb-jepa"], episodes=2, references=False, pictures=False)
+    assert fixed.tasks.layouts.wall.tolist() == [32, 32] and fixed.tasks.layouts.door.tolist() == [18, 18]
+    assert fixed.folder.name == "rooms-eb-jepa-eb-jepa-tasks-icem-n2-seed0"
+    with pytest.raises(RecipeError) as caught:
+        planning.read_settings(["tasks=eb-jepa", "level=easy"])
+    assert (
+        str(caught.value) == "tasks: EB-JEPA evaluates at level 'medium', asked for 'easy': leave level out, or tasks"
+    )
 
 
 def test_costs_of_many_rows_in_pieces_are_those_in_one(monkeypatch):

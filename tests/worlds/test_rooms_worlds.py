@@ -114,6 +114,11 @@ def test_published_tasks_take_numpys_draws_in_the_published_order():
     tasks = published_tasks(3)
     found = torch.cat([tasks.layouts.wall[:, None], tasks.layouts.door[:, None], tasks.start, tasks.goal], 1)
     torch.testing.assert_close(found, torch.tensor(expected[1:], dtype=torch.float32))
+    rng = np.random.default_rng(0)
+    walls = published_tasks(1, layouts=fixed_layouts(1), skip=0)
+    x0, x1 = 6.6 + rng.random() * (31 - 2.6 - 6.6), 33 + 2.6 + rng.random() * (57.4 - 35.6)
+    assert (walls.layouts.wall, walls.layouts.door) == (32, 18)
+    torch.testing.assert_close(walls.start[0, 0] + walls.goal[0, 0], torch.tensor(x0 + x1).float())
 
 
 def test_a_world_is_the_same_alone_and_among_others():

@@ -31,7 +31,7 @@ from tacit.runs.plan_costs import ModelCost, Wary, true_cost
 from tacit.runs.plan_pictures import write_pictures
 from tacit.training.disk import write_json
 from tacit.training.runtime import choose_device, narrowed
-from tacit.worlds.rooms import Outcome, Rooms, Tasks, path_length, play, random_tasks, scripted
+from tacit.worlds.rooms import Outcome, Rooms, Tasks, path_length, play, published_tasks, random_tasks, scripted
 from tacit.worlds.rooms.draws import keys
 from tacit.worlds.rooms.episodes import CRITERIA
 from tacit.worlds.rooms.layouts import SIZE, fixed_layouts
@@ -49,7 +49,8 @@ class PlanSettings:
     the next plan. over: the goal's distance summed over the plan, or at its end. warm: begin from the last plan, shifted.
     ensemble: predictors learned anew on the run's data (2 or more; 0: none), whose disagreement times `uncertainty` joins the cost.
     bound: longest action in pixels (the world's own 2.45; 5.6 is the longest that cannot pass a wall). steps: budget of an episode.
-    layout: that of the training data, or another. precision: of the model's products; bf16 pays where the device multiplies it faster.
+    layout: that of the training data, or another. tasks: drawn anew, or those that EB-JEPA's evaluation always meets (`--episodes 20`
+    --seed 0). precision: of the model's products; bf16 pays where the device multiplies it faster.
 
     EB-JEPA's evaluation: planner=mppi horizon=90 execute=1 bound=5.6 warm=false, or planner=cem planner.samples=200 planner.elites=20
     planner.iterations=20 planner.spread=1.5 horizon=90 execute=1 warm=false.
@@ -66,6 +67,7 @@ class PlanSettings:
     steps: Annotated[int, Gt(0)] = 200
     level: Literal["easy", "medium"] = "medium"
     layout: Literal["data", "random", "eb-jepa", "pldm"] = "data"
+    tasks: Literal["drawn", "eb-jepa"] = "drawn"
     rule: Literal["bounce", "stay-put"] = "bounce"
     device: str = "cpu"
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -75,6 +77,8 @@ class PlanSettings:
         """Rules across fields."""
         if settings["execute"] > settings["horizon"]:
             yield f"execute: {settings['execute']} actions of a plan of horizon={settings['horizon']} cannot be carried out: lower execute"
+        if settings["tasks"] == "eb-jepa" and settings["level"] != "medium":
+            yield f"tasks: EB-JEPA evaluates at level 'medium', asked for {settings['level']!r}: leave level out, or tasks"
         if settings["ensemble"] == 1:
             yield "ensemble: one predictor cannot disagree: set ensemble to 2 or more, or to 0"
 
@@ -195,12 +199,7 @@ def plan(
         check_model(model)
     if settings.layout == "data":
         settings = replace(settings, layout=built.recipe.data.get("layout", "random"))
-    layouts = (
-        None
-        if settings.layout == "random"
-        else fixed_layouts(episodes, door={"eb-jepa": 18, "pldm": 10}[settings.layout])
-    )
-    tasks = random_tasks(keys(torch.arange(episodes), seed, "plan"), settings.level, layouts)
+    tasks = _tasks(settings, episodes, seed)
     outcomes: dict[str, Outcome] = {}
     seconds = 0.0
     for name, model in models.items():
@@ -211,7 +210,8 @@ def plan(
         outcomes["true dynamics, straight distance"] = _play(tasks, settings, true_cost, seed)
         outcomes["true dynamics, path length"] = _play(tasks, settings, partial(true_cost, distance=path_length), seed)
         outcomes |= scripted(tasks, steps=settings.steps, rule=settings.rule)
-    name = f"{world}-{settings.layout}-{settings.planner.kind}-n{episodes}-seed{seed}"
+    drawn = "" if settings.tasks == "drawn" else f"-{settings.tasks}-tasks"
+    name = f"{world}-{settings.layout}{drawn}-{settings.planner.kind}-n{episodes}-seed{seed}"
     folder = Path(out) if out else Path(path) / "plans" / name
     planned = Planned(outcomes, tasks, settings, folder, seconds)
     folder.mkdir(parents=True, exist_ok=True)
@@ -220,6 +220,14 @@ def plan(
     if pictures:
         write_pictures(built, outcomes["learned model"], tasks, settings, folder)
     return planned
+
+
+def _tasks(settings: PlanSettings, episodes: int, seed: int) -> Tasks:
+    doors = {"eb-jepa": 18, "pldm": 10}
+    layouts = fixed_layouts(episodes, door=doors[settings.layout]) if settings.layout in doors else None
+    if settings.tasks == "eb-jepa":
+        return published_tasks(episodes, seed, layouts=layouts)
+    return random_tasks(keys(torch.arange(episodes), seed, "plan"), settings.level, layouts)
 
 
 def _steered(built: Built, seed: int) -> Built:
@@ -318,6 +326,7 @@ def _play(
 
 def _records(planned: Planned, run: str, seed: int) -> Iterable[Record]:
     settings = planned.settings
+    drawn = "" if settings.tasks == "drawn" else f"-{settings.tasks}"
     how = f"{settings.planner.kind},horizon={settings.horizon},execute={settings.execute},steps={settings.steps}"
     for name, played in planned.outcomes.items():
         for criterion in CRITERIA:
@@ -326,7 +335,7 @@ def _records(planned: Planned, run: str, seed: int) -> Iterable[Record]:
                 yield Record(
                     run=run,
                     model=name,
-                    benchmark=f"rooms-{settings.layout}-{settings.level}-{settings.rule}@1",
+                    benchmark=f"rooms-{settings.layout}-{settings.level}-{settings.rule}{drawn}@1",
                     protocol=f"{criterion},{how}@1",
                     item=f"{seed}/{i}",
                     prediction=_place(played.path[i, -1]),

@@ -75,24 +75,22 @@ def _tasks(layouts: Layouts, u: Tensor, keys: Tensor, level: Level) -> Tasks:
     return Tasks(layouts, start, goal, keys)
 
 
-def published_tasks(n: int, seed: int = 0, *, fixed: tuple[float, float] | None = None, skip: int = 1) -> Tasks:
+def published_tasks(n: int, seed: int = 0, *, layouts: Layouts | None = None, skip: int = 1) -> Tasks:
     """The tasks that the public evaluation meets: its draws from numpy's default generator, in its order.
 
     It throws the first task away (skip=1) and begins again with seed 0 at every evaluation: always the same 20 tasks.
-    fixed: (wall, door) of the fixed layout, which takes no draw. The contact noise afterwards is our own.
+    layouts: n given ones, which take no draw. The contact noise afterwards is our own.
     """
     rng = np.random.default_rng(seed)
     known = all_layouts()
     rows, numbers = [], []
     for _ in range(n + skip):
-        if fixed is None:  # every layout is listed twice there
+        if layouts is None:  # every layout is listed twice there
             rows.append(int(rng.choice(2 * len(WALLS) * len(DOORS))) // 2)
         numbers.append([rng.random() for _ in range(5)])
     u = torch.tensor(numbers[skip:], dtype=torch.float64).reshape(n, 5)
-    if fixed is None:
+    if layouts is None:
         layouts = known[torch.tensor(rows[skip:], dtype=torch.int64)]
-    else:
-        layouts = Layouts(*(torch.full((n,), float(value)) for value in fixed))
     return _tasks(layouts, u, keys_of(torch.arange(n), seed, "rooms", "published"), "medium")
 
 
