@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tacit.models.gru import GRU
 from tacit.planning import CEM, Agent, Bounds, goal_energy, squared
 from tacit.runs.planning import PlanSettings
 from tacit.training.runtime import narrowed
@@ -116,24 +117,26 @@ def samples(args) -> Runs:
     return runs
 
 
-class Predictor(nn.Module):
+class Predictor(GRU):
     """h' = LayerNorm(GRU(a, h)), as `WorldModel.imagine` goes on a processor: step by step."""
 
     def __init__(self, width: int, actions: int = 2) -> None:
-        super().__init__()
-        self.rnn, self.final_ln = nn.GRU(actions, width), nn.LayerNorm(width)
+        super().__init__(width, actions)
+        self.final_ln = nn.LayerNorm(width)
 
     def forward(self, state, actions, last: bool = True):
-        gru, states = self.rnn, []
+        states = []
         for action in actions.transpose(0, 1):
-            given = nn.functional.linear(action, gru.weight_ih_l0, gru.bias_ih_l0)
-            hidden = nn.functional.linear(state, gru.weight_hh_l0, gru.bias_hh_l0)
-            (ir, iz, i), (hr, hz, h) = given.chunk(3, 1), hidden.chunk(3, 1)
-            new, keep = torch.addcmul(i, torch.sigmoid(ir + hr), h), torch.sigmoid(iz + hz)
-            new, keep = new.to(state.dtype).tanh(), keep.to(state.dtype)
-            state = self.final_ln(torch.lerp(new, state, keep))
+            state = self.final_ln(self.step(state, action))
             states.append(state)
         return state.unsqueeze(1) if last else torch.stack(states, 1)
+
+
+class Plain(Predictor):
+    """The same with torch's own cell, which is what a model of the public codes calls."""
+
+    def step(self, state, action):
+        return self.rnn(action.unsqueeze(0), state.unsqueeze(0))[0][0]
 
 
 def eb_model():
@@ -273,27 +276,35 @@ def problems(args) -> Runs:
         for k in range(count):
             planner.plan(goal_energy(model, state[k : k + 1], goal[k : k + 1]), start[k], rng)
 
+    def at_once(precision):
+        imagine = narrowed(model, torch.device("cpu"), precision)
+        planner.plan(goal_energy(imagine, state, goal), start, rng)
+
     runs: Runs = {
-        "tacit, 20 at once": (lambda: planner.plan(goal_energy(model, state, goal), start, rng), count),
+        "tacit, 20 at once": (lambda: at_once("fp32"), count),
+        "tacit, 20 at once, bf16": (lambda: at_once("bf16"), count),
         "tacit, one by one": (one_by_one, count),
     }
     if args.stable_worldmodel:
         import gymnasium
 
         solver = importlib.import_module("stable_worldmodel.planning.solver.cem").CEMSolver
-        cost = Evaluated(lambda s, g, a: squared(model(s, a), g.unsqueeze(1))[:, 0])
-        for batch in (1, count):
-            peer = solver(cost, batch_size=batch)
-            space = gymnasium.spaces.Box(-1, 1, (count, actions), np.float32)
-            peer.configure(
-                action_space=space, n_envs=count, config=types.SimpleNamespace(horizon=horizon, action_block=1)
-            )
+        plain = Plain(width, actions).eval()
+        plain.load_state_dict(model.state_dict())
+        for cell, roll in (("torch's cell", plain), ("our cell", model)):
+            cost = Evaluated(lambda s, g, a, roll=roll: squared(roll(s, a), g.unsqueeze(1))[:, 0])
+            for batch in (1, count):
+                peer = solver(cost, batch_size=batch)
+                space = gymnasium.spaces.Box(-1, 1, (count, actions), np.float32)
+                peer.configure(
+                    action_space=space, n_envs=count, config=types.SimpleNamespace(horizon=horizon, action_block=1)
+                )
 
-            def theirs(peer=peer):
-                with contextlib.redirect_stdout(io.StringIO()):
-                    return peer.solve({"state": state, "goal": goal})
+                def theirs(peer=peer):
+                    with contextlib.redirect_stdout(io.StringIO()):
+                        return peer.solve({"state": state, "goal": goal})
 
-            runs[f"stable-worldmodel's CEM, batch_size={batch}"] = (theirs, count)
+                runs[f"stable-worldmodel's CEM, {cell}, batch_size={batch}"] = (theirs, count)
     return runs
 
 

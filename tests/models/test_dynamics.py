@@ -9,6 +9,7 @@ from tacit.core.errors import DataError, RecipeError
 from tacit.core.spec import Spec
 from tacit.core.values import Facts
 from tacit.models.causal_transformer import CausalTransformer
+from tacit.models.gates import gate
 from tacit.models.gru import GRU
 from tacit.models.residual_maps import ResidualMap, ResidualUNet
 from tacit.models.residual_mlp import ResidualMLP
@@ -118,3 +119,60 @@ def test_a_cell_runs_under_autocast(rng):
         narrow = cell.cell(state, cell.inputs(actions))
     assert narrow.dtype == torch.float32
     torch.testing.assert_close(narrow, wide, rtol=0, atol=0.03)
+
+
+@pytest.mark.parametrize(("n", "d", "actions", "embed"), [(0, 3, 2, 0), (5, 7, 2, 0), (700, 64, 10, 6), (3, 16, 40, 0)])
+def test_a_step_in_one_pass_is_the_cells(n, d, actions, embed, rng):
+    model = GRU(d, actions, embed=embed).eval()
+    state, action = torch.randn(n, d, generator=rng), 3 * torch.randn(n, actions, generator=rng)
+    with torch.no_grad():
+        found, cell = model.step(state, action), model.cell(state, model.inputs(action))
+        torch.testing.assert_close(found, cell, rtol=0, atol=2e-6)
+        torch.testing.assert_close(found[::2], model.step(state[::2], action[::2]), rtol=0, atol=2e-6)  # not contiguous
+        with torch.autocast("cpu", torch.bfloat16):
+            narrow = model.step(state, action)
+        assert narrow.dtype == torch.float32
+        torch.testing.assert_close(narrow, cell, rtol=0, atol=0.03)
+    grown = model.step(state.requires_grad_(), action)
+    assert grown.requires_grad
+    torch.testing.assert_close(grown, found, rtol=0, atol=2e-6)
+
+
+def test_a_step_of_doubles_stays_one(rng):
+    model = GRU(4, 2).double().eval()
+    state, action = (torch.randn(3, width, generator=rng, dtype=torch.float64) for width in (4, 2))
+    with torch.no_grad():
+        assert torch.equal(model.step(state, action), model.cell(state, model.inputs(action)))
+
+
+def test_gates_that_are_full_or_no_numbers(rng):
+    model, state = GRU(4, 1).eval(), torch.randn(2, 4, generator=rng)
+    with torch.no_grad():
+        for weight in model.rnn.parameters():
+            weight.zero_()
+        at = {"reset": 0, "keep": 4, "new": 8}
+        model.rnn.weight_ih_l0[at["new"] :] = 1e4
+        ends = torch.tensor([[1.0], [-1.0]])
+        torch.testing.assert_close(model.step(state, ends), (state + ends) / 2)
+        model.rnn.bias_ih_l0[at["keep"] : at["new"]] = 1e4
+        torch.testing.assert_close(model.step(state, ends), state)
+        model.rnn.bias_ih_l0[at["keep"] : at["new"]] = -1e4
+        torch.testing.assert_close(model.step(state, ends), ends.expand(2, 4))
+        for name, row in at.items():
+            model.rnn.weight_hh_l0.zero_()
+            model.rnn.weight_hh_l0[row] = float("nan")
+            assert model.step(state, ends).isnan()[:, 0].all(), name
+
+
+def test_the_rows_of_a_step_do_not_depend_on_threads(rng):
+    model, before = GRU(64, 2).eval(), torch.get_num_threads()
+    state, action, held = (torch.randn(2000, width, generator=rng) for width in (64, 2, 192))
+    weights = (model.rnn.weight_ih_l0, model.rnn.bias_ih_l0, held, model.rnn.bias_hh_l0)
+    try:
+        found = []
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(gate(action, *weights, state))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tacit.core import random
+from tacit.ops.compiled import fast_jit, jit
+from tacit.ops.spread import spread
 from tacit.views import draws
-from tacit.views.compiled import fast_jit, jit, spread
 
 SIMCLR = draws.Ranges(
     area=(0.08, 1.0),

@@ -10,7 +10,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-__all__ = ["fast_jit", "jit", "lanes_past_cache", "store_past_cache"]
+__all__ = ["bits_of", "fast_jit", "float_of", "fused", "jit", "lanes_past_cache", "store_past_cache"]
 
 _BYTES = 16  # of one store that goes past the cache: what every processor can do and every allocation is aligned to
 
@@ -35,6 +35,24 @@ def _compile(function: Callable[..., Any], fastmath: bool | set[str]) -> Any:
         return numba.njit(function, cache=True, **options)
     except RuntimeError:  # numba found no writable folder, neither beside the file nor in the user's cache
         return numba.njit(function, **options)
+
+
+@intrinsic
+def fused(_typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """a * b + c, rounded once: said outright, because a compiler that may choose does not always choose alike."""
+    return a(a, b, c), lambda _context, builder, _signature, given: builder.fma(*given)
+
+
+@intrinsic
+def float_of(_typing: Any, bits: Any) -> Any:
+    """The float32 of these bits (uint32)."""
+    return types.float32(bits), lambda _context, builder, _signature, given: builder.bitcast(given[0], ir.FloatType())
+
+
+@intrinsic
+def bits_of(_typing: Any, x: Any) -> Any:
+    """The bits of a float32, as uint32."""
+    return types.uint32(x), lambda _context, builder, _signature, given: builder.bitcast(given[0], ir.IntType(32))
 
 
 @jit

@@ -192,10 +192,11 @@ class WorldModel(nn.Module):
             )
         if not hasattr(self.predictor, "cell"):
             return self.unroll(z0.unsqueeze(1), actions, actions.shape[1])[:, 1:]
-        states, steps = [], actions.transpose(0, 1)
-        # on a card all steps in one product; on a processor one by one, so that a step finds its own in the cache
-        for one in map(self.predictor.inputs, steps) if steps.device.type == "cpu" else self.predictor.inputs(steps):
-            z0 = self.settle(self.predictor.cell(z0, one))
+        move, given, states = self.predictor.step, actions.transpose(0, 1), []
+        if given.device.type != "cpu":  # all inputs in one product; on a processor a step finds its own in the cache
+            move, given = self.predictor.cell, self.predictor.inputs(given)
+        for one in given:
+            z0 = self.settle(move(z0, one))
             states.append(z0)
         return torch.stack(states, 1)
 

@@ -15,9 +15,9 @@ from torch.nn import functional as F
 from tacit.core.errors import DataError
 from tacit.core.parts import part
 from tacit.core.values import Facts, View
+from tacit.ops.spread import spread
 from tacit.views import draws
 from tacit.views.clip_kernel import render_channel, taps
-from tacit.views.compiled import spread
 from tacit.views.pictures import statistics
 
 __all__ = ["Clip"]

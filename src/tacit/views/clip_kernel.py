@@ -13,10 +13,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from tacit.ops.compiled import jit
+from tacit.ops.compiled import fused, jit
 
 __all__ = ["Taps", "render_channel", "taps"]
 
@@ -34,24 +33,18 @@ def taps(length: int, size: int, mirror: bool = False) -> Taps:
     return tuple(np.ascontiguousarray(x[::-1]) for x in found) if mirror else found  # type: ignore[return-value]
 
 
-@intrinsic
-def _fused(_typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """a * b + c, rounded once: said outright, because a compiler that may choose does not always choose alike."""
-    return a(a, b, c), lambda _context, builder, _signature, given: builder.fma(*given)
-
-
 @jit
 def _across(pixels: Any, line: Any, a: Any, b: Any, near: Any, far: Any, row: Any) -> None:
     for i in range(len(line)):
         line[i] = f4(pixels[i]) / _ONES
     for i in range(len(row)):
-        row[i] = _fused(line[a[i]], near[i], line[b[i]] * far[i])
+        row[i] = fused(line[a[i]], near[i], line[b[i]] * far[i])
 
 
 @jit
 def _down(above: Any, below: Any, near: float, far: float, mean: float, std: float, row: Any) -> None:
     for i in range(len(row)):
-        row[i] = (_fused(above[i], near, below[i] * far) - mean) / std
+        row[i] = (fused(above[i], near, below[i] * far) - mean) / std
 
 
 @jit

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.random import key
-from tacit.views.compiled import jit, spread
+from tacit.ops.compiled import jit
+from tacit.ops.spread import spread
 
 __all__ = ["OPERATIONS", "PARAMETERS", "Ranges", "draw", "drawing", "neutral"]
 

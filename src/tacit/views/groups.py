@@ -13,7 +13,7 @@ from tacit.core.errors import DataError
 from tacit.core.parts import part
 from tacit.core.spec import Spec, ViewSpec
 from tacit.core.values import Batch, Facts, View
-from tacit.views.compiled import Job, spread_all
+from tacit.ops.spread import Job, spread_all
 from tacit.views.pictures import Pictures
 
 __all__ = ["Centre", "Group", "MultiCrop", "Pair", "one_size"]

@@ -15,8 +15,8 @@ from torch import Tensor
 from tacit.core.errors import DataError, RecipeError
 from tacit.core.parts import part
 from tacit.core.values import Facts, View
+from tacit.ops.spread import Job, spread_all
 from tacit.views import draws, kernel, tensors
-from tacit.views.compiled import Job, spread_all
 from tacit.views.pictures import Pictures, statistics
 
 __all__ = ["Image"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tacit.views.compiled import fast_jit, jit
+from tacit.ops.compiled import fast_jit, jit
 from tacit.views.draws import GOLDEN, mix
 
 __all__ = ["BYTES", "FLOATS", "render"]

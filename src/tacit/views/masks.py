@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tacit.core.random import key
-from tacit.views.compiled import jit
+from tacit.ops.compiled import jit
 from tacit.views.draws import mix, uniform
 
 __all__ = ["blocks", "focal", "scattered"]

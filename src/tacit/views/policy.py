@@ -22,7 +22,7 @@ from tacit.core.errors import DataError, RecipeError
 from tacit.core.parts import part
 from tacit.core.random import key, uniform
 from tacit.core.values import Facts, View
-from tacit.views.compiled import spread
+from tacit.ops.spread import spread
 from tacit.views.image import Chance, Fraction, Image, Positive
 from tacit.views.pictures import Pictures, statistics
 

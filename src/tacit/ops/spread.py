@@ -1,6 +1,6 @@
-"""How this room compiles and spreads its loops: cached machine code, and threads of our own.
+"""Threads for compiled loops.
 
-Threads are Python threads around kernels that release the GIL, not numba's `parallel=True`: its default threading
+They are Python threads around kernels that release the GIL, not numba's `parallel=True`: its default threading
 layers abort when two Python threads enter at once or when a process forks after the first use, and both happen in
 data loading; compiling is also several times faster without it.
 """
@@ -14,9 +14,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from tacit.ops.compiled import fast_jit, jit
-
-__all__ = ["Job", "fast_jit", "jit", "spread", "spread_all"]
+__all__ = ["Job", "spread", "spread_all"]
 
 Job = tuple[Callable[[int, int], None], int, int]  # work(begin, end), its number of items, and the least items a range
 
@@ -24,7 +22,7 @@ Job = tuple[Callable[[int, int], None], int, int]  # work(begin, end), its numbe
 @functools.cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:
     """The helpers of this process: a forked child does not inherit its parent's threads, so it makes its own."""
-    return ThreadPoolExecutor(threads, thread_name_prefix=f"tacit-views-{process}")
+    return ThreadPoolExecutor(threads, thread_name_prefix=f"tacit-{process}")
 
 
 def spread(work: Callable[[int, int], None], n: int, threads: int, grain: int) -> None:
