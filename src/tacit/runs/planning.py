@@ -30,7 +30,7 @@ from tacit.runs.ensembles import fit_ensemble
 from tacit.runs.plan_costs import ModelCost, Wary, true_cost
 from tacit.runs.plan_pictures import write_pictures
 from tacit.training.disk import write_json
-from tacit.training.runtime import choose_device, narrowed
+from tacit.training.runtime import choose_device, memory_kept, narrowed
 from tacit.worlds.rooms import Outcome, Rooms, Tasks, path_length, play, published_tasks, random_tasks, scripted
 from tacit.worlds.rooms.draws import keys
 from tacit.worlds.rooms.episodes import CRITERIA
@@ -142,6 +142,7 @@ class Planned:
         return "\n".join([*lines, *([f"files: {self.folder}"] if self.folder else [])])
 
 
+@memory_kept()
 def plan(
     path: str | Path,
     world: str = "rooms",

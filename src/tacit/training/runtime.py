@@ -190,7 +190,7 @@ def memory_kept() -> Iterator[None]:
     """Where the C library is glibc, freed memory stays with the process, for the next step to use as it is.
 
     Large blocks otherwise go back to the system and come anew, cleared page by page, at every step on a processor: a twentieth to a
-    quarter of its time.
+    quarter of its time, in training as in planning.
     """
     try:
         set_to, trim = ctypes.CDLL(None).mallopt, ctypes.CDLL(None).malloc_trim
