@@ -164,7 +164,7 @@ def test_gates_that_are_full_or_no_numbers(rng):
             assert model.step(state, ends).isnan()[:, 0].all(), name
 
 
-def test_the_rows_of_a_step_do_not_depend_on_threads(rng):
+def test_the_rows_of_a_step_depend_neither_on_threads_nor_on_the_product_s_type(rng):
     model, before = GRU(64, 2).eval(), torch.get_num_threads()
     state, action, held = (torch.randn(2000, width, generator=rng) for width in (64, 2, 192))
     weights = (model.rnn.weight_ih_l0, model.rnn.bias_ih_l0, held, model.rnn.bias_hh_l0)
@@ -176,3 +176,7 @@ def test_the_rows_of_a_step_do_not_depend_on_threads(rng):
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*found)
+    rounded = held.bfloat16()
+    weights = (*weights[:2], rounded, weights[3])
+    wide = (*weights[:2], rounded.float(), weights[3])
+    assert torch.equal(gate(action, *weights, state), gate(action, *wide, state))  # bfloat16 is widened, no more

@@ -88,7 +88,7 @@ def test_the_published_tasks_are_played_on_request(run, tmp_path):
     told = published_tasks(2)
     assert torch.equal(planned.tasks.goal, told.goal)
     assert torch.equal(planned.outcomes["learned model"].path[:, 0], told.start)
-    assert read_records(tmp_path)[0].benchmark == "rooms-random-medium-bounce-eb-jepa@1"
+    assert read_records(tmp_path)[0].benchmark == "rooms-random-medium-bounce-eb-jepa-tasks@1"
     fixed = planning.plan(run, "rooms", [*QUICK, "tasks=eb-jepa"], episodes=2, references=False, pictures=False)
     assert fixed.tasks.layouts.wall.tolist() == [32, 32] and fixed.tasks.layouts.door.tolist() == [18, 18]
     assert fixed.folder.name == "rooms-eb-jepa-eb-jepa-tasks-icem-n2-seed0"

@@ -14,7 +14,7 @@ def two_rooms() -> Recipe:
 
     Aim: 97 % success on random layouts with MPPI, 96 % with CEM, 98 % on a fixed wall (20 episodes, criterion eb-jepa); without the
     variance term 47 %, covariance 46 %, time similarity 61 %, inverse dynamics 1 %. 20 million frames: for a GPU, or, by the
-    rate of a part of it, two hours of two cores with matrix units for bf16 and `data.frames=9`.
+    rate of a part of it, two to three hours of two cores with matrix units for bf16 and `data.frames=9`.
     The public code clips the gradients of encoder and predictor apart, here their joint norm is clipped.
     """
     return Recipe(

@@ -49,8 +49,8 @@ class PlanSettings:
     the next plan. over: the goal's distance summed over the plan, or at its end. warm: begin from the last plan, shifted.
     ensemble: predictors learned anew on the run's data (2 or more; 0: none), whose disagreement times `uncertainty` joins the cost.
     bound: longest action in pixels (the world's own 2.45; 5.6 is the longest that cannot pass a wall). steps: budget of an episode.
-    layout: that of the training data, or another. tasks: drawn anew, or those that EB-JEPA's evaluation always meets (`--episodes 20`
-    --seed 0). precision: of the model's products; bf16 pays where the device multiplies it faster.
+    layout: that of the training data, or another. tasks: drawn by our own generator, or as EB-JEPA's evaluation draws them (20 of seed 0
+    are those it always meets). precision: of the model's products; bf16 pays where the device multiplies it faster.
 
     EB-JEPA's evaluation: planner=mppi horizon=90 execute=1 bound=5.6 warm=false, or planner=cem planner.samples=200 planner.elites=20
     planner.iterations=20 planner.spread=1.5 horizon=90 execute=1 warm=false.
@@ -211,8 +211,7 @@ def plan(
         outcomes["true dynamics, straight distance"] = _play(tasks, settings, true_cost, seed)
         outcomes["true dynamics, path length"] = _play(tasks, settings, partial(true_cost, distance=path_length), seed)
         outcomes |= scripted(tasks, steps=settings.steps, rule=settings.rule)
-    drawn = "" if settings.tasks == "drawn" else f"-{settings.tasks}-tasks"
-    name = f"{world}-{settings.layout}{drawn}-{settings.planner.kind}-n{episodes}-seed{seed}"
+    name = f"{world}-{settings.layout}{_whose(settings)}-{settings.planner.kind}-n{episodes}-seed{seed}"
     folder = Path(out) if out else Path(path) / "plans" / name
     planned = Planned(outcomes, tasks, settings, folder, seconds)
     folder.mkdir(parents=True, exist_ok=True)
@@ -327,7 +326,6 @@ def _play(
 
 def _records(planned: Planned, run: str, seed: int) -> Iterable[Record]:
     settings = planned.settings
-    drawn = "" if settings.tasks == "drawn" else f"-{settings.tasks}"
     how = f"{settings.planner.kind},horizon={settings.horizon},execute={settings.execute},steps={settings.steps}"
     for name, played in planned.outcomes.items():
         for criterion in CRITERIA:
@@ -336,7 +334,7 @@ def _records(planned: Planned, run: str, seed: int) -> Iterable[Record]:
                 yield Record(
                     run=run,
                     model=name,
-                    benchmark=f"rooms-{settings.layout}-{settings.level}-{settings.rule}{drawn}@1",
+                    benchmark=f"rooms-{settings.layout}-{settings.level}-{settings.rule}{_whose(settings)}@1",
                     protocol=f"{criterion},{how}@1",
                     item=f"{seed}/{i}",
                     prediction=_place(played.path[i, -1]),
@@ -345,6 +343,10 @@ def _records(planned: Planned, run: str, seed: int) -> Iterable[Record]:
                     correct=bool(well),
                     seed=seed,
                 )
+
+
+def _whose(settings: PlanSettings) -> str:
+    return "" if settings.tasks == "drawn" else f"-{settings.tasks}-tasks"
 
 
 def _place(position: Tensor) -> str:
