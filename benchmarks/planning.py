@@ -29,8 +29,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from tacit.core.values import Facts
 from tacit.models.gru import GRU
 from tacit.planning import CEM, Agent, Bounds, goal_energy, squared
+from tacit.recipes import find
 from tacit.runs.planning import PlanSettings
 from tacit.training.runtime import narrowed
 from tacit.worlds.rooms import Rooms, baselines, normalise, path_length, play, random_tasks, roll
@@ -171,8 +173,9 @@ def rollouts(args) -> Runs:
                 )
                 return (seen[:, :, -1, 0, 0] - goal).square().mean(1)
 
-        gap = (theirs() - ours("fp32")).abs().max().item()
-        print(f"largest difference of the costs: {gap:.1e}")
+        found, known = ours("fp32"), theirs()
+        gap = (found - known).abs()
+        print(f"largest difference of the costs: {gap.max().item():.1e}, {(gap / known).max().item():.1e} of a cost")
         runs["eb_jepa's unroll"] = (theirs, 1)
     return runs
 
@@ -226,7 +229,6 @@ def replan(args) -> Runs:
 def shared(args) -> Runs:
     """A transformer world model of three frames rolled out from three seen ones: the past computed once, or once a sample."""
     from tacit.core.spec import Spec
-    from tacit.core.values import Facts
     from tacit.systems.after_past import imagine_after
 
     torch.manual_seed(0)
@@ -264,47 +266,98 @@ class Evaluated:
         return self.cost(state, goal, candidates.flatten(0, 1)).view(p, k)
 
 
+def transformer(actions: int):
+    """LeWM without its encoder: a causal transformer over three states of 192 numbers and the head after it."""
+    model = find("worlds.lewm").system.build(Facts(channels=2, shape=(4, 65, 65), action_dim=actions)).eval()
+    for block in model.predictor.blocks:  # which begin as the identity
+        nn.init.normal_(block.modulate[1].weight, std=0.05)
+    return model
+
+
+def lewm(model, checkout: Path):
+    """The states that stable-worldmodel's LeWM imagines with the same weights. Its blocks normalise twice, here once as ours do."""
+    bare("stable_worldmodel.wm.lewm", checkout)
+    nets, module = (importlib.import_module(f"stable_worldmodel.wm.lewm.{name}") for name in ("lewm", "module"))
+    ours, d = model.predictor, model.dim
+    peer = module.Predictor(
+        num_frames=3, depth=6, heads=16, mlp_dim=2048, input_dim=d, hidden_dim=d, output_dim=d, dim_head=64
+    )
+    peer.pos_embedding.data = ours.positions.data.transpose(0, 1)
+    peer.transformer.norm = ours.norm
+    for block, own in zip(peer.transformer.layers, ours.blocks, strict=True):
+        block.attn.norm, block.attn.to_qkv, block.attn.to_out = nn.Identity(), own.qkv, own.out
+        block.norm1, block.norm2, block.adaLN_modulation = own.norm1, own.norm2, own.modulate
+        block.mlp.net = own.mlp
+    whole = nets.LeWM(nn.Identity(), peer, ours.action, pred_proj=model.after).eval()
+
+    def imagine(states, actions):
+        seen = states[None, :, None]
+        return whole.rollout({"pixels": seen, "emb": seen}, actions[None])["predicted_emb"][0, :, 1:]
+
+    return imagine
+
+
 def problems(args) -> Runs:
+    """Twenty problems of 300 samples over 5 steps: a small GRU, that of Two Rooms, and LeWM's transformer."""
+    runs: Runs = {}
+    for name, width, iterations in (("GRU 64", 64, 30), ("GRU 512", 512, 5), ("LeWM", 192, 1)):
+        runs |= {f"{name}: {label}": run for label, run in twenty(name, width, iterations, args).items()}
+    return runs
+
+
+def twenty(name: str, width: int, iterations: int, args) -> Runs:
     torch.manual_seed(0)
-    count, width, horizon, actions = 20, 64, 5, 10
-    model = Predictor(width, actions).eval()
+    count, horizon, actions = 20, 5, 10
+    gru = name.startswith("GRU")
+    model: nn.Module = Predictor(width, actions).eval() if gru else transformer(actions)
+    imagine = model if gru else model.imagine
     state, goal = torch.randn(count, width), torch.randn(count, width)
-    planner, start = CEM(), torch.zeros(count, horizon, actions)
+    planner, start = CEM(iterations=iterations), torch.zeros(count, horizon, actions)
     rng = torch.Generator().manual_seed(0)
 
     def one_by_one():
         for k in range(count):
-            planner.plan(goal_energy(model, state[k : k + 1], goal[k : k + 1]), start[k], rng)
+            planner.plan(goal_energy(imagine, state[k : k + 1], goal[k : k + 1]), start[k], rng)
 
     def at_once(precision):
-        imagine = narrowed(model, torch.device("cpu"), precision)
-        planner.plan(goal_energy(imagine, state, goal), start, rng)
+        narrow = narrowed(imagine, torch.device("cpu"), precision)
+        planner.plan(goal_energy(narrow, state, goal), start, rng)
 
     runs: Runs = {
         "tacit, 20 at once": (lambda: at_once("fp32"), count),
         "tacit, 20 at once, bf16": (lambda: at_once("bf16"), count),
         "tacit, one by one": (one_by_one, count),
     }
-    if args.stable_worldmodel:
-        import gymnasium
+    if not args.stable_worldmodel:
+        return runs
+    import gymnasium
 
-        solver = importlib.import_module("stable_worldmodel.planning.solver.cem").CEMSolver
+    solver = importlib.import_module("stable_worldmodel.planning.solver.cem").CEMSolver
+    if gru:
         plain = Plain(width, actions).eval()
         plain.load_state_dict(model.state_dict())
-        for cell, roll in (("torch's cell", plain), ("our cell", model)):
-            cost = Evaluated(lambda s, g, a, roll=roll: squared(roll(s, a), g.unsqueeze(1))[:, 0])
-            for batch in (1, count):
-                peer = solver(cost, batch_size=batch)
-                space = gymnasium.spaces.Box(-1, 1, (count, actions), np.float32)
-                peer.configure(
-                    action_space=space, n_envs=count, config=types.SimpleNamespace(horizon=horizon, action_block=1)
-                )
+        peers = {"torch's cell": plain, "our cell": model}
+    else:
+        peers = {"its LeWM": lewm(model, args.stable_worldmodel)}
+    tried = torch.randn(8, horizon, actions)
+    ours = imagine(state[:8], tried)[:, -1]
+    for kind, other in peers.items():
+        with torch.no_grad():
+            gap = (other(state[:8], tried)[:, -1] - ours).abs().max().item()
+        print(f"{name}, {kind}: largest difference of the states {gap:.1e}")
+        cost = Evaluated(lambda s, g, a, other=other: squared(other(s, a)[:, -1:], g.unsqueeze(1))[:, 0])
+        for batch in (1, count):
+            peer = solver(cost, batch_size=batch, n_steps=iterations)
+            space = gymnasium.spaces.Box(-1, 1, (count, actions), np.float32)
+            peer.configure(
+                action_space=space, n_envs=count, config=types.SimpleNamespace(horizon=horizon, action_block=1)
+            )
 
-                def theirs(peer=peer):
-                    with contextlib.redirect_stdout(io.StringIO()):
-                        return peer.solve({"state": state, "goal": goal})
+            def theirs(peer=peer):
+                with contextlib.redirect_stdout(io.StringIO()):
+                    return peer.solve({"state": state, "goal": goal})
 
-                runs[f"stable-worldmodel's CEM, {cell}, batch_size={batch}"] = (theirs, count)
+            runs[f"stable-worldmodel, {kind}, batch_size={batch}"] = (theirs, count)
     return runs
 
 

@@ -121,6 +121,26 @@ def test_goal_energy_shares_one_state_among_the_samples_of_its_problem():
     assert squared(torch.ones(2, 3, 4), torch.zeros(2, 1, 4)).tolist() == [[1.0] * 3] * 2
 
 
+@pytest.mark.parametrize("numbers", [1, 7, 9, 20, 1000])  # two problems of 6 samples
+def test_energies_of_many_rows_in_parts_are_those_in_one(monkeypatch, numbers):
+    state, goal, actions = torch.randn(2, 1), torch.randn(2, 1), torch.randn(12, 4, 1)
+    sizes = []
+
+    def imagine(rows, given):
+        sizes.append(len(rows))
+        return rows.unsqueeze(1) + given.cumsum(1)
+
+    energies = [goal_energy(imagine, state, goal, over=over) for over in ("last", "sum")]
+    whole = [f(actions) for e in energies for f in (e, e.ahead, e.toward(goal + 1))]
+    assert sizes == [12] * 6
+    sizes.clear()
+    monkeypatch.setattr("tacit.planning.energies._ON_A_PROCESSOR", numbers)
+    parts = [f(actions) for e in energies for f in (e, e.ahead, e.toward(goal + 1))]
+    assert max(sizes) <= numbers and sum(sizes) == 72
+    for one, other in zip(parts, whole, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_disagreement_is_zero_for_equal_models_and_the_variance_otherwise():
     state, actions = torch.zeros(1, 2), torch.randn(5, 3, 2)
     torch.testing.assert_close(disagreement([add, add], state)(actions), torch.zeros(5))

@@ -11,8 +11,9 @@ from tacit import recipes
 from tacit.core.errors import DataError, RecipeError, UnknownNameError
 from tacit.core.recipe import Checks, Machine
 from tacit.core.spec import Spec
+from tacit.planning import goal_energy
 from tacit.probing import read_records
-from tacit.runs import ensembles, plan_costs, planning, train
+from tacit.runs import ensembles, planning, train
 from tacit.runs.build import build
 from tacit.training.runtime import narrowed
 from tacit.worlds.rooms import Rooms, path_length, published_tasks, random_tasks
@@ -99,22 +100,13 @@ def test_the_published_tasks_are_played_on_request(run, tmp_path):
     )
 
 
-def test_costs_of_many_rows_in_pieces_are_those_in_one(monkeypatch):
-    built = build(tiny())
-    state, goal, actions = torch.randn(3, 8), torch.randn(3, 8), torch.randn(12, 4, 2)
-    whole = planning.ModelCost(built.system.imagine, state, goal)(actions)
-    monkeypatch.setattr(plan_costs, "_ROWS", 5)
-    torch.testing.assert_close(planning.ModelCost(built.system.imagine, state, goal)(actions), whole)
-
-
 def test_plans_in_bf16_cost_nearly_what_they_cost_in_fp32(run, tmp_path):
     built, device = build(tiny()), torch.device("cpu")
     state, goal, actions = torch.randn(3, 8), torch.randn(3, 8), torch.randn(12, 4, 2)
     costs = [
-        planning.ModelCost(narrowed(built.system.imagine, device, name), state, goal)(actions)
-        for name in ("fp32", "bf16")
+        goal_energy(narrowed(built.system.imagine, device, name), state, goal)(actions) for name in ("fp32", "bf16")
     ]
-    assert torch.equal(costs[0], planning.ModelCost(built.system.imagine, state, goal)(actions))
+    assert torch.equal(costs[0], goal_energy(built.system.imagine, state, goal)(actions))
     assert costs[1].dtype == torch.float32 and not torch.equal(*costs)
     torch.testing.assert_close(*costs, rtol=0.02, atol=0.02)
     found = [

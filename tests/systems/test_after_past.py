@@ -49,13 +49,28 @@ def test_it_is_the_roll_out_of_the_model_where_one_frame_is_known_and_depends_on
     done, actions = torch.randn(1, 2, 2, generator=rng).double(), torch.randn(5, 3, 2, generator=rng).double()
     with torch.no_grad():
         alone = imagine_after(model, past[:, -1:], done[:, :0], actions)
-        torch.testing.assert_close(alone, model.imagine(past[:, -1].expand(5, -1), actions))
+        torch.testing.assert_close(alone, model.unroll(past[:, -1:].expand(5, -1, -1), actions, 3)[:, 1:])
         seen = imagine_after(model, past, done, actions)
         other = imagine_after(model, past.flip(1)[:, [1, 0, 2]], done, actions)
         z = torch.cat([past.expand(5, -1, -1), actions.new_zeros(5, 0, past.shape[2])], 1)
         once = model.follow(z, torch.cat([done.expand(5, -1, -1), actions[:, :1]], 1))[:, -1]
     torch.testing.assert_close(seen[:, 0], once)
     assert (seen - other).abs().max() > 1e-3 and (seen - alone).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("condition", ["concat", "adaln"])
+@pytest.mark.parametrize("state", ["pooled", "tokens"])
+def test_a_frame_goes_through_the_predictor_once_while_the_window_grows(condition, state, rng, monkeypatch):
+    model = make(state, Spec("dynamics", "causal-transformer", condition=condition, **TRANSFORMER))
+    z = model.encode(torch.randn(4, 2, 8, 8, generator=rng).double())
+    actions = torch.randn(4, 5, 2, generator=rng).double().requires_grad_()
+    frames, extend = [], model.predictor.extend
+    monkeypatch.setattr(model.predictor, "extend", lambda y, *rest: frames.append(y.shape[1]) or extend(y, *rest))
+    found, told = model.imagine(z, actions), model.unroll(z.unsqueeze(1), actions, 5)[:, 1:]
+    assert frames == [1, 1, 1, 3, 3]  # then it moves, and positions change
+    torch.testing.assert_close(found, told, atol=1e-10, rtol=1e-10)
+    slopes = [torch.autograd.grad(y.square().sum(), actions, retain_graph=True)[0] for y in (found, told)]
+    torch.testing.assert_close(*slopes)
 
 
 def test_predictors_of_one_frame_ignore_what_came_before(rng):

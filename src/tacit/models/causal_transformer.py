@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -16,6 +17,7 @@ from tacit.core.parts import part
 __all__ = ["CausalTransformer"]
 
 PositiveInt = Annotated[int, Gt(0)]
+Past = Sequence[tuple[Tensor, Tensor]]  # keys and values [p heads tokens width] of every block
 
 
 @part("dynamics", "causal-transformer")
@@ -87,31 +89,27 @@ class CausalTransformer(nn.Module):
         return x, given.repeat_interleave(self.places, 1) if given is not None and self.condition == "adaln" else None
 
     def extend(
-        self,
-        past: Float[Tensor, "p c *s"],
-        done: Float[Tensor, "p c a"],
-        states: Float[Tensor, "s t *s"],
-        actions: Float[Tensor, "s t a"],
-    ) -> Float[Tensor, "s t *s"]:
-        """What follows each of `states` after the frames `past` with what was done in them, shared by the s / p samples of each problem.
+        self, states: Float[Tensor, "s t *s"], actions: Float[Tensor, "s t a"], past: Past | None = None
+    ) -> tuple[Float[Tensor, "s t *s"], Past]:
+        """What follows each of `states` after the frames that left `past`, and what these and those leave for the frames to come.
 
-        Equals `forward` of both side by side, with past repeated for every sample; no frame sees later ones, so that the keys and
-        values of the past are computed once a problem.
+        Equals `forward` of all of them side by side: no frame sees later ones, so that keys and values of a frame are computed once, and
+        once for all s / p samples of p problems where the past is that of the problems.
         """
-        (p, c), (s, t) = past.shape[:2], states.shape[:2]
+        s, t = states.shape[:2]
+        c = past[0][0].shape[2] // self.places if past else 0
         if c + t > self.context:
             raise DataError(
                 f"dynamics 'causal-transformer' sees {self.context} frames, found {c} + {t}: shorten the past"
             )
         x, by = self._tokens(states.reshape(s, t, self.places, self.dim), actions, c)
-        before, by_before = self._tokens(past.reshape(p, c, self.places, self.dim), done, 0)
         whole = (c + t) * self.places
-        mask, inner = self.seen[c * self.places : whole, :whole], self.seen[: c * self.places, : c * self.places]
+        mask, left = self.seen[c * self.places : whole, :whole], []
         block: Any
-        for block in self.blocks:
-            before, held = block.remember(before, inner, by_before)
-            x = block(x, mask, by, tuple(one.repeat_interleave(s // p, 0) for one in held))
-        return self.norm(x)[..., : self.dim].reshape(states.shape)
+        for i, block in enumerate(self.blocks):
+            x, own = block.extend(x, mask, by, past[i] if past else None)
+            left.append(own)
+        return self.norm(x)[..., : self.dim].reshape(states.shape), left
 
 
 class _Block(nn.Module):
@@ -129,31 +127,33 @@ class _Block(nn.Module):
             for parameter in self.modulate.parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, mask: Tensor, by: Tensor | None, held: tuple[Tensor, ...] | None = None) -> Tensor:
-        """held: keys and values [n heads m width] of tokens before these."""
-        return self._through(x, mask, by, held)[0]
+    def forward(self, x: Tensor, mask: Tensor, by: Tensor | None) -> Tensor:
+        return self.extend(x, mask, by, None)[0]
 
-    def remember(self, x: Tensor, mask: Tensor, by: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The same, and the keys and values of its tokens."""
-        return self._through(x, mask, by, None)
-
-    def _through(
-        self, x: Tensor, mask: Tensor, by: Tensor | None, held: tuple[Tensor, ...] | None
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def extend(
+        self, x: Tensor, mask: Tensor, by: Tensor | None, past: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The same after tokens whose keys and values [p heads m width] are given, and those of all tokens."""
         if self.modulate is None or by is None:
-            seen, own = self._attend(self.norm1(x), mask, held)
+            seen, left = self._attend(self.norm1(x), mask, past)
             x = x + seen
-            return x + self.mlp(self.norm2(x)), own
+            return x + self.mlp(self.norm2(x)), left
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulate(by).chunk(6, -1)
-        seen, own = self._attend(self.norm1(x) * (1 + scale1) + shift1, mask, held)
+        seen, left = self._attend(self.norm1(x) * (1 + scale1) + shift1, mask, past)
         x = x + gate1 * seen
-        return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2), own
+        return x + gate2 * self.mlp(self.norm2(x) * (1 + scale2) + shift2), left
 
-    def _attend(self, x: Tensor, mask: Tensor, held: tuple[Tensor, ...] | None) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _attend(
+        self, x: Tensor, mask: Tensor, past: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         n, t, _ = x.shape
         q, k, v = self.qkv(x).reshape(n, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        own = (k, v)
-        if held is not None:
-            k, v = torch.cat([held[0], k], 2), torch.cat([held[1], v], 2)
+        if past is not None:
+            k, v = (torch.cat([_for_each(n, a), b], 2) for a, b in zip(past, (k, v), strict=True))
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out(mixed.transpose(1, 2).reshape(n, t, -1)), own
+        return self.out(mixed.transpose(1, 2).reshape(n, t, -1)), (k, v)
+
+
+def _for_each(rows: int, x: Tensor) -> Tensor:
+    """x [p ..] again for each of a problem's rows: [rows ..]."""
+    return x.unsqueeze(1).expand(-1, rows // len(x), *x.shape[1:]).flatten(0, 1)

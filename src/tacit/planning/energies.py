@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -14,6 +14,7 @@ from tacit.planning.values import Cost
 __all__ = ["GoalEnergy", "Imagine", "disagreement", "goal_energy", "squared"]
 
 Imagine = Callable[[Tensor, Tensor], Tensor]  # states [s ...], actions [s h a] -> states [s h ...]
+_ON_A_CARD, _ON_A_PROCESSOR = 1 << 26, 1 << 20  # numbers of all states that are imagined at once
 
 
 def squared(states: Tensor, goal: Tensor) -> Tensor:
@@ -21,19 +22,26 @@ def squared(states: Tensor, goal: Tensor) -> Tensor:
     return (states - goal).square().flatten(2).mean(2)
 
 
+def _samples(state: Tensor, actions: Tensor) -> int:
+    """Action sequences of each problem."""
+    if len(actions) % len(state):
+        raise DataError(
+            f"{len(actions)} action sequences do not split over {len(state)} states: plan with a start of {len(state)} problems"
+        )
+    return len(actions) // len(state)
+
+
 def _rows(state: Tensor, actions: Tensor) -> Tensor:
     """The states of p problems [p ...] as those of their samples [s ...]; one problem's is not copied."""
-    problems, samples = len(state), len(actions)
-    if samples % problems:
-        raise DataError(
-            f"{samples} action sequences do not split over {problems} states: plan with a start of {problems} problems"
-        )
-    each = state.unsqueeze(1).expand(problems, samples // problems, *state.shape[1:])
-    return each.flatten(0, 1) if problems > 1 else each.squeeze(0)
+    each = state.unsqueeze(1).expand(-1, _samples(state, actions), *state.shape[1:])
+    return each.flatten(0, 1) if len(state) > 1 else each.squeeze(0)
 
 
 class GoalEnergy:
-    """A cost that also tells what is imagined: `ahead` of actions, and the same energy `toward` another state."""
+    """A cost that also tells what is imagined: `ahead` of actions, and the same energy `toward` another state.
+
+    Rows are imagined a part at a time, problem by problem, so that memory is bounded and a processor's cache holds what passes by.
+    """
 
     def __init__(
         self,
@@ -45,17 +53,27 @@ class GoalEnergy:
     ) -> None:
         self._imagine, self._state, self._goal, self._over, self._distance = imagine, state, goal, over, distance
 
+    def _parts(self, actions: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
+        """Imagined states [r h ...] and the goals [r 1 ...] of these rows."""
+        samples = _samples(self._state, actions)
+        most = _ON_A_PROCESSOR if actions.device.type == "cpu" else _ON_A_CARD
+        rows = max(1, most // self._state[0].numel())
+        some = max(1, rows // samples)  # whole problems; the samples of one are split where they alone are too many
+        for z, g, a in zip(self._state.split(some), self._goal.split(some), actions.split(some * samples), strict=True):
+            for given in a.split(rows) if some == 1 else (a,):
+                yield self._imagine(_rows(z, given), given), _rows(g, given).unsqueeze(1)
+
     def __call__(self, actions: Tensor) -> Tensor:
         """[s] of actions [s h a]."""
-        states = self._imagine(_rows(self._state, actions), actions)
-        target = _rows(self._goal, actions).unsqueeze(1)
         if self._over == "last":
-            return self._distance(states[:, -1:], target).squeeze(1)
-        return self._distance(states, target).sum(1)
+            found = [self._distance(states[:, -1:], goal).squeeze(1) for states, goal in self._parts(actions)]
+        else:
+            found = [self._distance(states, goal).sum(1) for states, goal in self._parts(actions)]
+        return torch.cat(found)
 
     def ahead(self, actions: Tensor) -> Tensor:
         """The states [s ...] after the last of actions [s h a]."""
-        return self._imagine(_rows(self._state, actions), actions)[:, -1]
+        return torch.cat([states[:, -1] for states, _ in self._parts(actions)])
 
     def toward(self, state: Tensor) -> GoalEnergy:
         """The distance to these states [p ...] at the end of the actions."""

@@ -1,52 +1,22 @@
-"""What a plan in Two Rooms costs: under a learned model, under one and an ensemble's disagreement, and under the true dynamics."""
+"""What a plan in Two Rooms costs beside the goal's energy: an ensemble's disagreement; and the cost under the true dynamics."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Literal
+from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
-from tacit.planning import Cost, GoalEnergy, goal_energy
-from tacit.planning.energies import Imagine
+from tacit.planning import Cost, GoalEnergy
 from tacit.worlds.rooms import Rooms, roll
 
-__all__ = ["ModelCost", "Wary", "true_cost"]
-
-_ROWS = 2000  # imagined at once: their gates stay in a processor's cache
+__all__ = ["Wary", "true_cost"]
 
 
-class ModelCost:
-    """The goal's distance in the states that the model imagines, a few thousand rows at a time; tells what is imagined, as `GoalEnergy`."""
+class Wary(GoalEnergy):
+    """An energy and the price of leaving what an ensemble agrees on."""
 
-    def __init__(self, imagine: Imagine, state: Tensor, goal: Tensor, over: Literal["sum", "last"] = "sum") -> None:
-        self._imagine, self._state, self._goal, self._over = imagine, state, goal, over
-
-    def _parts(self, actions: Tensor) -> Iterable[tuple[GoalEnergy, Tensor]]:
-        samples = len(actions) // len(self._state)
-        some = max(1, _ROWS // samples)
-        parts = zip(self._state.split(some), self._goal.split(some), actions.split(some * samples), strict=True)
-        return ((goal_energy(self._imagine, z, g, over=self._over), a) for z, g, a in parts)
-
-    def __call__(self, actions: Tensor) -> Tensor:
-        """[s] of actions [s h a]."""
-        return torch.cat([energy(a) for energy, a in self._parts(actions)])
-
-    def ahead(self, actions: Tensor) -> Tensor:
-        """The states after the last of the actions."""
-        return torch.cat([energy.ahead(a) for energy, a in self._parts(actions)])
-
-    def toward(self, state: Tensor) -> ModelCost:
-        """The distance to these states at the end of the actions."""
-        return ModelCost(self._imagine, self._state, state, "last")
-
-
-class Wary(ModelCost):
-    """The same and the price of leaving what an ensemble agrees on."""
-
-    def __init__(self, cost: ModelCost, price: Cost) -> None:
-        self.__dict__.update(cost.__dict__)
+    def __init__(self, energy: GoalEnergy, price: Cost) -> None:
+        self.__dict__.update(energy.__dict__)
         self._price = price
 
     def __call__(self, actions: Tensor) -> Tensor:

@@ -21,13 +21,13 @@ from tacit.core.random import key
 from tacit.core.spec import Role, Spec, fill, plain
 from tacit.core.values import Batch, Record, View
 from tacit.ops.intervals import Interval
-from tacit.planning import Agent, Bounds, Cost, disagreement
+from tacit.planning import Agent, Bounds, Cost, disagreement, goal_energy
 from tacit.probing import write_records
 from tacit.runs.acting import EnvSettings, act_in
 from tacit.runs.build import Built, restore
 from tacit.runs.controllers import Controlled, fit_controller
 from tacit.runs.ensembles import fit_ensemble
-from tacit.runs.plan_costs import ModelCost, Wary, true_cost
+from tacit.runs.plan_costs import Wary, true_cost
 from tacit.runs.plan_pictures import write_pictures
 from tacit.training.disk import write_json
 from tacit.training.runtime import choose_device, memory_kept, narrowed
@@ -304,7 +304,7 @@ def play_model(built: Built, tasks: Tasks, settings: PlanSettings, seed: int = 0
 
     def see(worlds: Rooms) -> Cost:
         state = encode(worlds.picture())
-        cost = ModelCost(imagine, state, goal, settings.over)
+        cost = goal_energy(imagine, state, goal, over=settings.over)
         if not voices:
             return cost
         return Wary(cost, disagreement(voices, state, weight=settings.uncertainty))

@@ -22,6 +22,7 @@ from tacit.core.values import Batch, Facts, Features
 from tacit.models.impala import image_size
 from tacit.models.weights import load_weights
 from tacit.ops.precision import full
+from tacit.systems.after_past import imagine_after
 
 __all__ = ["WorldModel"]
 
@@ -190,6 +191,8 @@ class WorldModel(nn.Module):
             raise DataError(
                 f"this world model was trained on actions of {self.action_dim} numbers, these have {actions.shape[-1]}"
             )
+        if hasattr(self.predictor, "extend"):
+            return imagine_after(self, z0.unsqueeze(1), actions[:, :0], actions)
         if not hasattr(self.predictor, "cell"):
             return self.unroll(z0.unsqueeze(1), actions, actions.shape[1])[:, 1:]
         move, given, states = self.predictor.step, actions.transpose(0, 1), []
