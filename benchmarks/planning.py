@@ -300,14 +300,14 @@ def lewm(model, checkout: Path):
 def problems(args) -> Runs:
     """Twenty problems of 300 samples over 5 steps: a small GRU, that of Two Rooms, and LeWM's transformer."""
     runs: Runs = {}
-    for name, width, iterations in (("GRU 64", 64, 30), ("GRU 512", 512, 5), ("LeWM", 192, 1)):
-        runs |= {f"{name}: {label}": run for label, run in twenty(name, width, iterations, args).items()}
+    for name, width, actions, iterations in (("GRU 64", 64, 10, 30), ("GRU 512", 512, 2, 5), ("LeWM", 192, 10, 1)):
+        runs |= {f"{name}: {label}": run for label, run in twenty(name, width, actions, iterations, args).items()}
     return runs
 
 
-def twenty(name: str, width: int, iterations: int, args) -> Runs:
+def twenty(name: str, width: int, actions: int, iterations: int, args) -> Runs:
     torch.manual_seed(0)
-    count, horizon, actions = 20, 5, 10
+    count, horizon = 20, 5
     gru = name.startswith("GRU")
     model: nn.Module = Predictor(width, actions).eval() if gru else transformer(actions)
     imagine = model if gru else model.imagine
@@ -416,7 +416,7 @@ def main() -> None:
         if not args.json:
             first = next(iter(rates.values()), 0.0)
             for label, rate in rates.items():
-                print(f"{name:12s} {label:44s} {rate:12.4g} /s   {first / rate:8.2f}")
+                print(f"{name:12s} {label:52s} {rate:12.4g} /s   {first / rate:8.2f}")
     if args.json:
         print(json.dumps(found, indent=2))
 

@@ -41,7 +41,10 @@ def source_of(recipe_data):
 
 def fingerprint(recipe: Recipe, section: str) -> str:
     """What one section of a recipe builds: the network with its first weights, the optimiser and its rates, data, views, plan."""
-    return hashlib.sha256(b"".join(SECTIONS.get(section, plan)(recipe))).hexdigest()
+    found = hashlib.sha256()
+    for piece in SECTIONS.get(section, plan)(recipe):  # one by one: giants have gigabytes of weights
+        found.update(piece)
+    return found.hexdigest()
 
 
 def of_system(recipe: Recipe):
