@@ -67,7 +67,7 @@ def test_a_large_source_is_judged_by_an_even_share_of_its_samples(transformers_f
     features = found.features(found.source()).layers["pooled"]
     (scores,) = runs.judge(folder, settings, count=50).scores.values()
     (whole,) = runs.judge(folder, settings).scores.values()
-    at = np.linspace(0, len(features) - 1, 50).astype(int)
+    at = np.linspace(0, len(features) - 1, 50).round().astype(int)
     assert [score.n for score in (scores[0], whole[0])] == [50, len(features)]
     assert scores[0].value == pytest.approx(rankme(torch.linalg.svdvals(features[at].double())), rel=1e-4)
     with pytest.raises(DataError, match=r"^count: a spread needs at least 2 samples, found 1$"):

@@ -1,6 +1,7 @@
 """From a recipe to a result, at tiny scale on real digits."""
 
 import json
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import tacit
 from tacit import recipes, runs
 from tacit.core.errors import CheckpointError, DataError, RecipeError, RunError
 from tacit.core.recipe import from_yaml
+from tacit.runs import reporting
+from tacit.runs import target as targets
 from tacit.runs.build import build, restore
 from tacit.training.metrics import read_metrics
 
@@ -87,6 +90,19 @@ def test_the_report_shows_the_table_and_the_pictures(trained):
     assert all(source.startswith("data:image/png;base64,") for source in page.images)
     for word in ("trained", "untrained", "raw pixels", "linear/5-per-class@1", "kind: vicreg"):
         assert word in text
+
+
+def test_a_report_embeds_no_more_samples_than_it_shows(trained, tmp_path, monkeypatch):
+    seen = []
+    features = targets.Target.features
+    monkeypatch.setattr(
+        targets.Target, "features", lambda self, source: seen.append(len(source)) or features(self, source)
+    )
+    monkeypatch.setattr(reporting, "_MAPPED", 50)
+    folder = tmp_path / "cache-of-its-own" / "runs" / "one"
+    shutil.copytree(trained, folder)
+    runs.report(folder)
+    assert seen == [50]
 
 
 def test_an_export_loads_in_one_line_and_embeds_alike(trained):
@@ -184,7 +200,7 @@ def test_the_system_of_a_run_cannot_be_changed_afterwards(trained):
         runs.judge(trained.parent)
 
 
-def test_own_images_train_without_labels(tmp_path):
+def test_own_images_train_without_labels(tmp_path, capsys):
     rng = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()
     for i in range(40):
@@ -194,9 +210,10 @@ def test_own_images_train_without_labels(tmp_path):
         "ssl.vicreg",
         ("data=folder", f"data.path={tmp_path / 'photos'}", "steps=2", "batch=16", "system.encoder=convnet",
          "system.encoder.widths=[8, 16]", "system.projector.widths=[32, 16]", "machine.trackers=[]"),
-        root=tmp_path / "runs", quiet=True,
+        root=tmp_path / "runs",
     )  # fmt: skip
     assert run.status == "finished"
+    assert "judging without labels, then the report" in capsys.readouterr().err
     assert "The run was not probed with labels" in run.report.read_text()
     with pytest.raises(DataError, match="probing needs a test split beside train"):
         runs.probe(run.folder)

@@ -13,12 +13,7 @@ from torch import Tensor
 from tacit.core.protocols import Source, Views
 from tacit.core.random import torch_seed
 
-__all__ = ["evenly", "view_embeddings"]
-
-
-def evenly(n: int, most: int) -> NDArray[np.int64]:
-    """At most `most` indices, evenly spaced over n samples."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+__all__ = ["view_embeddings"]
 
 
 def view_embeddings(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tacit.data.checks import evenly
 from tacit.models.features import POOLED
 from tacit.ops.fields import Field
 from tacit.reports import FieldPictures, Films, Lines, Map, Table, line_frames
@@ -60,8 +61,7 @@ def regression_words(found: Regressed) -> str:
 def field_sections(found: targets.Target) -> list[Any]:
     """Pictures, films, spectra and conserved quantities of a few trajectories; their views; a map of the representation."""
     source: Any = found.source()
-    n = len(source)
-    chosen = np.unique(np.linspace(0, n - 1, min(n, _SHOWN)).astype(np.int64)).tolist()
+    chosen = evenly(len(source), _SHOWN).tolist()
     sections: list[Any] = []
     for field in source.fields(chosen):
         sections += _of_field(field)
@@ -162,8 +162,7 @@ def _each(field: Field, q: Tensor) -> dict[str, tuple[Any, Any]]:
 def _views(found: targets.Target) -> FieldPictures:
     """The first channels of the plain crop and of the two views of a few samples."""
     source = found.source()
-    n = len(source)
-    chosen = np.unique(np.linspace(0, n - 1, min(n, _PAIRS)).astype(np.int64))
+    chosen = evenly(len(source), _PAIRS)
     batch = source.read(chosen)
     made = found.views(batch, found.recipe.seed, 0)
     plain = torch.as_tensor(found.views.plain(batch).views["image"].data)
@@ -193,7 +192,7 @@ def _map(found: targets.Target) -> Map:
     """The first two principal components, coloured by the quarter in which the foremost factor lies."""
     source: Any = found.source()
     z = found.features(source).layers[POOLED].double()
-    at = torch.from_numpy(np.unique(np.linspace(0, len(z) - 1, min(len(z), _MAPPED)).astype(np.int64)))
+    at = torch.from_numpy(evenly(len(z), _MAPPED))
     known = {name: v for name, v in factors(source).items() if bool(v.isfinite().all())}
     centred = z - z.mean(dim=0)
     _, vectors = torch.linalg.eigh(centred.T @ centred)

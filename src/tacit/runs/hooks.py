@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tacit.data.checks import evenly
 from tacit.judging import Panel, ViewPanel
-from tacit.runs.augmented import evenly, view_embeddings
+from tacit.runs.augmented import view_embeddings
 from tacit.runs.build import Built, export
 from tacit.training.folder import Folder
 from tacit.training.hooks import Context

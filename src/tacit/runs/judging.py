@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from tacit.core.errors import DataError
 from tacit.core.protocols import Source
-from tacit.core.values import Batch, Score
+from tacit.core.values import Score
+from tacit.data.checks import evenly
+from tacit.data.subset import even_subset
 from tacit.judging import Panel, ViewPanel
 from tacit.reports import Scores
 from tacit.runs import target as targets
-from tacit.runs.augmented import evenly, view_embeddings
+from tacit.runs.augmented import view_embeddings
 from tacit.training.disk import write_json
 from tacit.training.runtime import choose_device
 
@@ -28,25 +28,6 @@ __all__ = ["Judgement", "judge", "judge_run", "read_judgement"]
 
 _AUGMENTATIONS, _VIEWED = 10, 1000  # views of a sample, samples
 _COUNT = 25_600  # the samples of arXiv 2210.02885
-
-
-class _Some:
-    """At most `count` samples of a source, evenly spaced."""
-
-    def __init__(self, source: Source, count: int) -> None:
-        self._source, self._at = source, evenly(len(source), count)
-        self.facts = source.facts
-
-    def __len__(self) -> int:
-        return len(self._at)
-
-    def digest(self) -> str:
-        """Changes with the source and with the count."""
-        return f"{self._source.digest()}-{len(self)}"
-
-    def read(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
-        """The samples that stand at these places among the chosen ones."""
-        return self._source.read(self._at[np.asarray(indices, dtype=np.int64)])
 
 
 @dataclass(frozen=True)
@@ -96,7 +77,7 @@ def judge(
         )
     if count < 2:
         raise DataError(f"count: a spread needs at least 2 samples, found {count}")
-    some = _Some(source, count) if len(source) > count else source
+    some = even_subset(source, count)
     embeddings = {name: model.embeddings(some) for name, model in models.items()}
     return _judgement(embeddings, {name: _viewed(model, source, q) for name, model in models.items()} if q else {})
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tacit.core.errors import DataError, RecipeError, TacitError
 from tacit.core.values import Features
-from tacit.runs.augmented import evenly
+from tacit.data.checks import evenly
 from tacit.runs.build import Built, split_of
 from tacit.training.hooks import Context
 

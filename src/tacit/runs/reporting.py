@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from tacit.core.protocols import Source
 from tacit.core.recipe import digest, to_yaml
+from tacit.data.checks import evenly
+from tacit.data.subset import even_subset
 from tacit.models.features import POOLED
 from tacit.ops.neighbours import unit_rows
 from tacit.reports import (
@@ -139,12 +142,9 @@ def _curves(folder: Path) -> Curves:
 
 def _pictures(found: targets.Target) -> list[Any]:
     """Map and nearest neighbours of the representation, over an even sample of the training set."""
-    source = found.source()
+    source = even_subset(found.source(), _MAPPED)
     extracted = found.features(source)
-    n = len(source)
-    chosen = np.unique(np.linspace(0, n - 1, min(n, _MAPPED)).astype(np.int64))
-    z = extracted.layers[POOLED][torch.from_numpy(chosen)]
-    labels = None if extracted.labels is None else extracted.labels[torch.from_numpy(chosen)]
+    z, labels, n = extracted.layers[POOLED], extracted.labels, len(source)
     classes = source.facts.classes
     sections: list[Any] = [
         Map(
@@ -154,12 +154,12 @@ def _pictures(found: targets.Target) -> list[Any]:
             method="The first two principal components of the learned features.",
         )
     ]
-    queries = np.unique(np.linspace(0, len(chosen) - 1, min(_QUERIES, len(chosen))).astype(np.int64))
+    queries = evenly(n, _QUERIES)
     units = unit_rows(z)
     similarity = units[torch.from_numpy(queries)] @ units.T
     similarity[torch.arange(len(queries)), torch.from_numpy(queries)] = -2
-    near = similarity.topk(min(_NEAR, len(chosen) - 1), dim=1).indices
-    of_queries, of_near = _small(found, chosen[queries]), _small(found, chosen[near.flatten().numpy()])
+    near = similarity.topk(min(_NEAR, n - 1), dim=1).indices
+    of_queries, of_near = _small(found, source, queries), _small(found, source, near.flatten().numpy())
     sections.append(
         Neighbours(
             of_queries,
@@ -182,9 +182,9 @@ def _plane(z: Tensor) -> Tensor:
     return centred @ axes
 
 
-def _small(found: targets.Target, indices: Sequence[int] | Any) -> Any:
+def _small(found: targets.Target, source: Source, indices: NDArray[np.int64]) -> Any:
     """Pictures as the encoder sees them without noise: one size, in [0, 1]."""
-    data = found.views.plain(found.source().read(indices)).views["image"].data
+    data = found.views.plain(source.read(indices)).views["image"].data
     return unnormalise(
         _still(data if isinstance(data, Tensor) else torch.stack(data)), found.views.facts.mean, found.views.facts.std
     )
@@ -197,8 +197,7 @@ def _still(data: Tensor) -> Tensor:
 
 def _pairs(found: targets.Target) -> Pairs:
     source = found.source()
-    n = len(source)
-    chosen = np.unique(np.linspace(0, n - 1, min(n, _PAIRS)).astype(np.int64))
+    chosen = evenly(len(source), _PAIRS)
     batch = found.views(source.read(chosen), found.recipe.seed, 0)
     facts = found.views.facts
     views = {
@@ -206,4 +205,4 @@ def _pairs(found: targets.Target) -> Pairs:
         for name, view in batch.views.items()
         if isinstance(view.data, Tensor)
     }
-    return Pairs(_small(found, chosen), views)
+    return Pairs(_small(found, source, chosen), views)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +103,8 @@ def train(
     built = restore(folder)
     export(built, folder)
     if embeds(built.system):
+        if not quiet:
+            print("trained and saved; judging without labels, then the report", file=sys.stderr, flush=True)
         judge_run(folder)
     return Run(folder, "finished", ended["step"], resolved.steps, report=report(folder))
 
