@@ -13,8 +13,8 @@ def two_rooms() -> Recipe:
     """EB-JEPA's action-conditioned world model on Two Rooms (arXiv 2602.03604): IMPALA encoder, GRU, 12 epochs of 100,000 new clips.
 
     Aim: 97 % success on random layouts with MPPI, 96 % with CEM, 98 % on a fixed wall (20 episodes, criterion eb-jepa); without the
-    variance term 47 %, covariance 46 %, time similarity 61 %, inverse dynamics 1 %. 20 million frames: for a GPU, or, by the
-    rate of a part of it, two to three hours of two cores with matrix units for bf16 and `data.frames=9`.
+    variance term 47 %, covariance 46 %, time similarity 61 %, inverse dynamics 1 %. 20 million frames: for a GPU, or two to three
+    hours of two cores with matrix units for bf16 and `data.frames=9`, which reached 95 % (89 to 98) over 100 episodes.
     The public code clips the gradients of encoder and predictor apart, here their joint norm is clipped.
     """
     return Recipe(
