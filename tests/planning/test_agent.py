@@ -131,12 +131,17 @@ def test_energies_of_many_rows_in_parts_are_those_in_one(monkeypatch, numbers):
         return rows.unsqueeze(1) + given.cumsum(1)
 
     energies = [goal_energy(imagine, state, goal, over=over) for over in ("last", "sum")]
-    whole = [f(actions) for e in energies for f in (e, e.ahead, e.toward(goal + 1))]
-    assert sizes == [12] * 6
+    price = disagreement([imagine, lambda rows, given: 2 * imagine(rows, given)], state)
+    costs = [f for e in energies for f in (e, e.ahead, e.toward(goal + 1))]
+    whole = [f(actions) for f in (*costs, price)]
+    assert sizes == [12] * 8
     sizes.clear()
     monkeypatch.setattr("tacit.planning.energies._ON_A_PROCESSOR", numbers)
-    parts = [f(actions) for e in energies for f in (e, e.ahead, e.toward(goal + 1))]
+    parts = [f(actions) for f in costs]
     assert max(sizes) <= numbers and sum(sizes) == 72
+    sizes.clear()
+    parts.append(price(actions))
+    assert max(sizes) <= max(1, numbers // 2) and sum(sizes) == 24  # two models at once
     for one, other in zip(parts, whole, strict=True):
         assert torch.equal(one, other)
 

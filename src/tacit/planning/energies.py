@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -37,11 +37,23 @@ def _rows(state: Tensor, actions: Tensor) -> Tensor:
     return each.flatten(0, 1) if len(state) > 1 else each.squeeze(0)
 
 
-class GoalEnergy:
-    """A cost that also tells what is imagined: `ahead` of actions, and the same energy `toward` another state.
+def _parts(actions: Tensor, state: Tensor, *others: Tensor, models: int = 1) -> Iterator[tuple[Tensor, ...]]:
+    """Some actions [r h a] beside the states of their problems [r ...], of state and others [p ...], until all had their turn.
 
-    Rows are imagined a part at a time, problem by problem, so that memory is bounded and a processor's cache holds what passes by.
+    What `models` imagine of them at once is bounded, and so is memory; a processor's cache holds what passes by.
     """
+    samples = _samples(state, actions)
+    most = _ON_A_PROCESSOR if actions.device.type == "cpu" else _ON_A_CARD
+    rows = max(1, most // (models * state[0].numel()))
+    some = max(1, rows // samples)  # whole problems; the samples of one are split where they alone are too many
+    each = (x.split(some) for x in (state, *others))
+    for of_some, *own in zip(actions.split(some * samples), *each, strict=True):
+        for given in of_some.split(rows) if some == 1 else (of_some,):
+            yield given, *(_rows(x, given) for x in own)
+
+
+class GoalEnergy:
+    """A cost that also tells what is imagined: `ahead` of actions, and the same energy `toward` another state."""
 
     def __init__(
         self,
@@ -53,27 +65,22 @@ class GoalEnergy:
     ) -> None:
         self._imagine, self._state, self._goal, self._over, self._distance = imagine, state, goal, over, distance
 
-    def _parts(self, actions: Tensor) -> Iterable[tuple[Tensor, Tensor]]:
-        """Imagined states [r h ...] and the goals [r 1 ...] of these rows."""
-        samples = _samples(self._state, actions)
-        most = _ON_A_PROCESSOR if actions.device.type == "cpu" else _ON_A_CARD
-        rows = max(1, most // self._state[0].numel())
-        some = max(1, rows // samples)  # whole problems; the samples of one are split where they alone are too many
-        for z, g, a in zip(self._state.split(some), self._goal.split(some), actions.split(some * samples), strict=True):
-            for given in a.split(rows) if some == 1 else (a,):
-                yield self._imagine(_rows(z, given), given), _rows(g, given).unsqueeze(1)
+    def _imagined(self, actions: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Imagined states [r h ...] and the goals [r 1 ...] of a part of the rows, until all had their turn."""
+        for given, state, goal in _parts(actions, self._state, self._goal):
+            yield self._imagine(state, given), goal.unsqueeze(1)
 
     def __call__(self, actions: Tensor) -> Tensor:
         """[s] of actions [s h a]."""
         if self._over == "last":
-            found = [self._distance(states[:, -1:], goal).squeeze(1) for states, goal in self._parts(actions)]
+            found = [self._distance(states[:, -1:], goal).squeeze(1) for states, goal in self._imagined(actions)]
         else:
-            found = [self._distance(states, goal).sum(1) for states, goal in self._parts(actions)]
+            found = [self._distance(states, goal).sum(1) for states, goal in self._imagined(actions)]
         return torch.cat(found)
 
     def ahead(self, actions: Tensor) -> Tensor:
         """The states [s ...] after the last of actions [s h a]."""
-        return torch.cat([states[:, -1] for states, _ in self._parts(actions)])
+        return torch.cat([states[:, -1] for states, _ in self._imagined(actions)])
 
     def toward(self, state: Tensor) -> GoalEnergy:
         """The distance to these states [p ...] at the end of the actions."""
@@ -107,9 +114,11 @@ def disagreement(models: Sequence[Imagine], state: Tensor, *, weight: float = 1.
         raise DataError(f"disagreement needs at least 2 models, found {len(models)}")
 
     def cost(actions: Tensor) -> Tensor:
-        rows = _rows(state, actions)
-        spread = torch.stack([imagine(rows, actions) for imagine in models]).var(0).flatten(2).sum(2)
-        steps = torch.arange(spread.shape[1], device=spread.device, dtype=spread.dtype)
-        return weight * (spread * discount**steps).sum(1)
+        found = []
+        for given, rows in _parts(actions, state, models=len(models)):
+            spread = torch.stack([imagine(rows, given) for imagine in models]).var(0).flatten(2).sum(2)
+            steps = torch.arange(spread.shape[1], device=spread.device, dtype=spread.dtype)
+            found.append(weight * (spread * discount**steps).sum(1))
+        return torch.cat(found)
 
     return cost
