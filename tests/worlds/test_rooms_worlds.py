@@ -119,6 +119,8 @@ def test_published_tasks_take_numpys_draws_in_the_published_order():
     x0, x1 = 6.6 + rng.random() * (31 - 2.6 - 6.6), 33 + 2.6 + rng.random() * (57.4 - 35.6)
     assert (walls.layouts.wall, walls.layouts.door) == (32, 18)
     torch.testing.assert_close(walls.start[0, 0] + walls.goal[0, 0], torch.tensor(x0 + x1).float())
+    with pytest.raises(DataError, match=r"whose seeds begin at 0, found seed -1$"):
+        published_tasks(3, seed=-1)
 
 
 def test_a_world_is_the_same_alone_and_among_others():

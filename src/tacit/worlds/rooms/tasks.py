@@ -81,6 +81,8 @@ def published_tasks(n: int, seed: int = 0, *, layouts: Layouts | None = None, sk
     It throws the first task away (skip=1) and begins again with seed 0 at every evaluation: always the same 20 tasks.
     layouts: n given ones, which take no draw. The contact noise afterwards is our own.
     """
+    if seed < 0:
+        raise DataError(f"published tasks are drawn by numpy's generator, whose seeds begin at 0, found seed {seed}")
     rng = np.random.default_rng(seed)
     known = all_layouts()
     rows, numbers = [], []
