@@ -184,7 +184,7 @@ def replan(args) -> Runs:
     """Plans with the encoder inside: one iteration alike on both sides, then whole plans, each by its own settings.
 
     The public planner encodes one copy of the picture for each sample, again in every iteration, and begins each plan anew: 20
-    iterations of 200 samples over 90 steps. `tacit plan` encodes once and begins from the last plan: iCEM, 4 iterations of 100 over 50.
+    iterations of 200 samples over 90 steps. `tacit plan` encodes once and begins from the last plan: iCEM, 4 iterations of 100 over 30.
     """
     if not args.eb_jepa:
         print("replan: needs --eb-jepa for the encoder")

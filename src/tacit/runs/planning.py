@@ -45,8 +45,9 @@ _PLANNER = Spec("planner", "icem", samples=100, elites=10, iterations=4, spread=
 class PlanSettings:
     """How episodes are planned: `path=value` texts set these.
 
-    planner: any of role 'planner'. horizon: actions a plan looks ahead, never beyond the end. execute: of them are carried out before
-    the next plan. over: the goal's distance summed over the plan, or at its end. warm: begin from the last plan, shifted.
+    planner: any of role 'planner'. horizon: actions a plan looks ahead, never beyond the end; plans exploit the errors of roll-outs that
+    are too long. execute: of them are carried out before the next plan. over: the goal's distance summed over the plan, or at its end.
+    warm: begin from the last plan, shifted.
     ensemble: predictors learned anew on the run's data (2 or more; 0: none), whose disagreement times `uncertainty` joins the cost.
     bound: longest action in pixels (the world's own 2.45; 5.6 is the longest that cannot pass a wall). steps: budget of an episode.
     layout: that of the training data, or another. tasks: drawn by our own generator, or as EB-JEPA's evaluation draws them (20 of seed 0
@@ -57,7 +58,7 @@ class PlanSettings:
     """
 
     planner: Annotated[Spec, Role("planner")] = _PLANNER
-    horizon: Annotated[int, Gt(0)] = 50
+    horizon: Annotated[int, Gt(0)] = 30
     execute: Annotated[int, Gt(0)] = 5
     over: Literal["sum", "last"] = "sum"
     warm: bool = True
